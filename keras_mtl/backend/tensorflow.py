@@ -1,0 +1,55 @@
+import keras
+import tensorflow as tf
+from keras.src.losses.loss import unscale_loss_for_distribution
+
+from keras_mtl import balancing
+from keras_mtl.backend.pullback import Pullback
+
+
+class BackendTrainer:
+    """`train_step` on TensorFlow."""
+
+    def train_step(self, data):
+        for variable in self.weighting.learning_rate_variables:
+            variable.assign(self.optimizer.learning_rate)
+        if not self.weighting.needs_gradients:
+            return super().train_step(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        scale = self.optimizer.scale_loss(tf.ones(()))
+        with tf.GradientTape(persistent=True) as tape:
+
+            def copy(tensor):
+                tensor = tf.identity(tf.stop_gradient(tensor))
+                tape.watch(tensor)
+                return tensor
+
+            y_pred, values, copies = self.forward_in_two(x, copy)
+            losses = self.compute_task_losses(y, y_pred, sample_weight)
+            scaled_losses = [loss * scale for loss in losses]
+            penalty = self.compute_penalty()
+            scaled_penalty = None if penalty is None else penalty * scale
+        pullback = TapePullback(
+            self._split, values, copies, scaled_losses, scaled_penalty
+        )
+        pullback.tape = tape
+        gradients, weights = balancing.balanced_gradients(
+            self._split, self.weighting, tf.stack(losses), pullback, scale
+        )
+        variables = self.trainable_variables
+        gradients = balancing.add_penalty(gradients, pullback, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        self.update_weight_metrics(weights)
+        self._loss_tracker.update_state(
+            unscale_loss_for_distribution(self.total_loss(losses, penalty)),
+            sample_weight=tf.shape(keras.tree.flatten(x)[0])[0],
+        )
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+
+class TapePullback(Pullback):
+    def gradients(self, targets, variables, cotangents=None):
+        # `v.value`: the tape does not take a Keras variable in all modes.
+        sources = [getattr(v, "value", v) for v in variables]
+        gradients = self.tape.gradient(targets, sources, cotangents)
+        # The gradient of an embedding is sparse.
+        return [g if g is None else tf.convert_to_tensor(g) for g in gradients]

@@ -1,0 +1,57 @@
+import keras
+import torch
+
+from keras_mtl import balancing
+from keras_mtl.backend.pullback import Pullback
+
+
+class BackendTrainer:
+    """`train_step` on PyTorch."""
+
+    def train_step(self, data):
+        for variable in self.weighting.learning_rate_variables:
+            variable.assign(self.optimizer.learning_rate)
+        if not self.weighting.needs_gradients:
+            return super().train_step(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        scale = self.optimizer.scale_loss(keras.ops.ones(()))
+        y_pred, values, copies = self.forward_in_two(
+            x, lambda tensor: tensor.detach().requires_grad_()
+        )
+        losses = self.compute_task_losses(y, y_pred, sample_weight)
+        penalty = self.compute_penalty()
+        pullback = AutogradPullback(
+            self._split,
+            values,
+            copies,
+            [loss * scale for loss in losses],
+            None if penalty is None else penalty * scale,
+        )
+        with torch.no_grad():
+            gradients, weights = balancing.balanced_gradients(
+                self._split, self.weighting, torch.stack(losses), pullback, scale
+            )
+            variables = self.trainable_variables
+            gradients = balancing.add_penalty(gradients, pullback, variables)
+            self.optimizer.apply(gradients, variables)
+            self.update_weight_metrics(weights)
+            self._loss_tracker.update_state(
+                self.total_loss(losses, penalty),
+                sample_weight=keras.tree.flatten(x)[0].shape[0],
+            )
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+
+class AutogradPullback(Pullback):
+    def gradients(self, targets, variables, cotangents=None):
+        sources = [getattr(v, "value", v) for v in variables]
+        if cotangents is None:
+            cotangents = [None] * len(targets)
+        # A target may not depend on any variable, a frozen trunk's output say.
+        pairs = [p for p in zip(targets, cotangents) if p[0].requires_grad]
+        if not sources or not pairs:
+            return [None] * len(sources)
+        targets, cotangents = zip(*pairs)
+        return torch.autograd.grad(
+            targets, sources, cotangents, retain_graph=True, allow_unused=True
+        )

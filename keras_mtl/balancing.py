@@ -1,0 +1,219 @@
+"""Gradient balancing: from the gradients of the tasks to one gradient.
+
+What it needs of a backend is a `pullback`, an object with four methods:
+
+- `heads()`: the gradients of each task's loss with respect to its copies of
+  the boundary tensors, dict of `(key, task)`, and to its own variables, dict of
+  task to list.
+- `trunk(cotangents, variables)`: pulls cotangents, dict of boundary key to
+  tensor, back through the trunk; a list.
+- `loss(task, variables)`: the gradient of a task's loss through its head
+  alone; a list.
+- `penalty(variables)`: the gradient of regularizers and `add_loss`; a list, or
+  `None`.
+
+A gradient that is zero for the structure of the graph may be `None`.
+"""
+
+import functools
+import operator
+
+from keras import ops
+
+
+def measured_variables(split, weighting):
+    """Returns the shared variables on which the gradients are compared.
+
+    Args:
+        split: `GraphSplit`.
+        weighting: `Weighting` with `needs_gradients`.
+
+    Raises:
+        ValueError: If nothing is shared, or the weighting names layers that
+            do not exist or are not shared.
+    """
+    if not split.shared_variables:
+        raise ValueError(
+            f"{type(weighting).__name__} balances the gradients of variables "
+            "that tasks share, and no trainable variable is shared by two or "
+            f"more of the tasks {split.tasks}"
+        )
+    if weighting.gradients == "features" and not split.boundary:
+        raise ValueError(
+            'gradients="features" needs a trunk that ends before the heads of '
+            "the tasks begin, and the tasks share only layers inside of their "
+            'heads. Use gradients="parameters".'
+        )
+    if weighting.shared == "auto":
+        return split.shared_variables
+    shared_ids = {id(v) for v in split.shared_variables}
+    chosen = set()
+    for name in weighting.shared:
+        layer = split.layers.get(name)
+        if layer is None:
+            raise ValueError(
+                "`shared` names a layer that the model does not have, or that "
+                f"no task depends on: {name!r}. Known: {sorted(split.layers)}. "
+                f"Received: shared={weighting.shared}"
+            )
+        ids = {id(v) for v in layer.trainable_variables} & shared_ids
+        if not ids:
+            raise ValueError(
+                f"`shared` names the layer {name!r}, which has no trainable "
+                "variable that two or more tasks share. "
+                f"Received: shared={weighting.shared}"
+            )
+        chosen |= ids
+    return [v for v in split.shared_variables if id(v) in chosen]
+
+
+def balanced_gradients(split, weighting, losses, pullback, loss_scale=1.0):
+    """Computes the gradients of all variables, with the tasks balanced.
+
+    Args:
+        split: `GraphSplit`.
+        weighting: `Weighting` with `needs_gradients`.
+        losses: Tensor of shape `(T,)`, the task losses.
+        pullback: See above; its gradients are those of the losses times
+            `loss_scale`.
+        loss_scale: Scalar, the loss scale of mixed precision.
+
+    Returns:
+        Tuple `(gradients, weights)`: dict of `id(variable)` to the gradient
+        times `loss_scale`, and the weights, shape `(T,)`.
+    """
+    num_tasks = len(split.tasks)
+    copies, head_gradients = pullback.heads()
+    cotangents = [
+        {key: copies[key, t] for key, ts in split.boundary.items() if t in ts}
+        for t in split.tasks
+    ]
+    measured = measured_variables(split, weighting)
+
+    def jacobian():
+        if weighting.gradients == "features":
+            return [
+                Block([cotangent.get(key) for cotangent in cotangents])
+                for key in split.boundary
+            ]
+        rows = _rows(split, pullback, cotangents, measured)
+        return [Block(rows_of_variable) for rows_of_variable in zip(*rows)]
+
+    def gramian(blocks):
+        parts = [block.gramian(num_tasks) for block in blocks]
+        # Twice, since the square of the scale may leave float32.
+        return _sum(parts) / loss_scale / loss_scale
+
+    if weighting.update_every == 1:
+        blocks = jacobian()
+        inner_products = gramian(blocks)
+    else:
+        inner_products = ops.cond(
+            weighting.is_due(),
+            lambda: gramian(jacobian()),
+            lambda: ops.eye(num_tasks),
+        )
+    weights = weighting(losses, inner_products)
+    scaled = weights * weighting.direction_scale(weights, inner_products)
+    if (
+        weighting.update_every == 1
+        and weighting.gradients == "parameters"
+        and len(measured) == len(split.shared_variables)
+    ):
+        directions = [block.combine(scaled) for block in blocks]
+        gradients = dict(zip(map(id, measured), directions))
+    else:
+        # The rows are missing or those of other tensors.
+        gradients = _pull_back_sum(split, pullback, cotangents, scaled)
+    head_weights = weighting.head_weights()
+    for i, task in enumerate(split.tasks):
+        for v, g in zip(split.head_variables[task], head_gradients[task]):
+            gradients[id(v)] = _scale(g, head_weights[i])
+    return gradients, weights
+
+
+class Block:
+    """The gradients of all tasks with respect to one tensor.
+
+    Args:
+        rows: List of `T` tensors of one shape, `None` for zeros.
+    """
+
+    def __init__(self, rows):
+        self.tasks = [i for i, row in enumerate(rows) if row is not None]
+        given = [rows[i] for i in self.tasks]
+        if given:
+            self.row = given[0]
+            flat = [ops.reshape(ops.cast(g, "float32"), (-1,)) for g in given]
+            self.matrix = ops.stack(flat)
+
+    def gramian(self, num_tasks):
+        """Returns the inner products of the rows, shape `(T, T)`."""
+        if not self.tasks:
+            return ops.zeros((num_tasks, num_tasks))
+        gramian = ops.matmul(self.matrix, ops.transpose(self.matrix))
+        if len(self.tasks) == num_tasks:
+            return gramian
+        places = ops.one_hot(self.tasks, num_tasks, dtype="float32")
+        return ops.matmul(ops.transpose(places), ops.matmul(gramian, places))
+
+    def combine(self, weights):
+        """Returns the sum of the rows times `weights`, shape `(T,)`."""
+        if not self.tasks:
+            return None
+        weights = ops.stack([weights[i] for i in self.tasks])
+        combined = ops.matmul(weights, self.matrix)
+        combined = ops.reshape(combined, ops.shape(self.row))
+        return ops.cast(combined, self.row.dtype)
+
+
+def _rows(split, pullback, cotangents, variables):
+    """Returns, for each task, the gradients of its loss for `variables`."""
+    trunk = _intersection(split.trunk_variables, variables)
+    cross = _intersection(split.cross_variables, variables)
+    rows = []
+    for task, cotangent in zip(split.tasks, cotangents):
+        row = dict(zip(map(id, trunk), pullback.trunk(cotangent, trunk)))
+        for v, g in zip(cross, pullback.loss(task, cross) if cross else []):
+            row[id(v)] = _sum([row.get(id(v)), g])
+        rows.append([row[id(v)] for v in variables])
+    return rows
+
+
+def _pull_back_sum(split, pullback, cotangents, weights):
+    """Returns the gradients of the weighted sum of the losses."""
+    combined = {
+        key: Block([c.get(key) for c in cotangents]).combine(weights)
+        for key in split.boundary
+    }
+    trunk, cross = split.trunk_variables, split.cross_variables
+    gradients = dict(zip(map(id, trunk), pullback.trunk(combined, trunk)))
+    for i, task in enumerate(split.tasks if cross else []):
+        for v, g in zip(cross, pullback.loss(task, cross)):
+            weighted = _scale(g, weights[i])
+            gradients[id(v)] = _sum([gradients.get(id(v)), weighted])
+    return gradients
+
+
+def _intersection(variables, others):
+    ids = set(map(id, others))
+    return [v for v in variables if id(v) in ids]
+
+
+def _scale(gradient, factor):
+    if gradient is None:
+        return None
+    return gradient * ops.cast(factor, gradient.dtype)
+
+
+def _sum(gradients):
+    given = [g for g in gradients if g is not None]
+    return functools.reduce(operator.add, given) if given else None
+
+
+def add_penalty(gradients, pullback, variables):
+    """Lists the gradients of `variables` with that of the penalty added."""
+    penalty = pullback.penalty(variables) or [None] * len(variables)
+    return [
+        _sum([gradients.get(id(v)), g]) for v, g in zip(variables, penalty)
+    ]

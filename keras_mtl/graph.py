@@ -1,0 +1,191 @@
+"""Splits a Functional graph into the shared trunk and one head per task."""
+
+import collections
+
+import keras
+from keras.src.models.functional import Functional
+from keras.src.models.functional import operation_fn
+
+# One call of a layer or op; `inputs` and `outputs` are keys of tensors,
+# `tasks` are the tasks whose outputs depend on it.
+Step = collections.namedtuple(
+    "Step", ["operation", "node", "inputs", "outputs", "tasks"]
+)
+
+
+class GraphSplit:
+    """The shared trunk, the boundary and the heads of a Functional graph.
+
+    A step of the graph belongs to the trunk if two or more tasks depend on it,
+    and to a head if exactly one does. The boundary is what the trunk hands to
+    the heads. Nested Functional models with several outputs are looked into;
+    every other layer is one step, whatever it holds.
+
+    Args:
+        function: The Functional model.
+        output_tasks: List with the task of each of `function.outputs`, `None`
+            for an output that has no loss.
+        tasks: List of the tasks, in their order.
+
+    Attributes:
+        shared_variables: Trainable variables that two or more tasks reach.
+        trunk_variables: Those of them that the trunk uses.
+        cross_variables: Those of them that heads use, since a layer may be
+            called in several heads.
+        head_variables: Dict of task to the variables that it alone reaches.
+        boundary: Dict of key to the tasks whose heads take that tensor.
+        layers: Dict of name to layer, all layers of the model.
+    """
+
+    def __init__(self, function, output_tasks, tasks):
+        self.tasks = list(tasks)
+        self.layers = {x.name: x for x in function._flatten_layers(False)}
+        self._output_tasks = list(output_tasks)
+        self._specs = []
+        self._input_keys = [self._new_key(x) for x in function.inputs]
+        keys = dict(zip(map(id, function.inputs), self._input_keys))
+        steps = self._expand(function, keys)
+        self._output_keys = [keys[id(x)] for x in function.outputs]
+        steps = self._mark_tasks(steps)
+        self._trunk_steps = [s for s in steps if len(s.tasks) > 1]
+        self._head_steps = [s for s in steps if len(s.tasks) == 1]
+        self._untrained_steps = [s for s in steps if not s.tasks]
+        self.boundary = self._find_boundary()
+        self._sort_variables()
+
+    def _new_key(self, keras_tensor):
+        self._specs.append(keras_tensor)
+        return len(self._specs) - 1
+
+    def _expand(self, function, keys):
+        """Lists the steps of `function`; `keys` maps tensor ids to keys."""
+        steps = []
+        depths = sorted(function._nodes_by_depth, reverse=True)
+        for node in (n for d in depths for n in function._nodes_by_depth[d]):
+            if not node.operation or node.is_input:
+                continue
+            inputs = [keys[id(x)] for x in node.input_tensors]
+            if _is_transparent(node):
+                inner = node.operation
+                inner_keys = dict(zip(map(id, inner.inputs), inputs))
+                steps += self._expand(inner, inner_keys)
+                outputs = [inner_keys[id(x)] for x in inner.outputs]
+            else:
+                outputs = [self._new_key(x) for x in node.outputs]
+                steps.append(Step(node.operation, node, inputs, outputs, None))
+            keys.update(zip(map(id, node.outputs), outputs))
+        return steps
+
+    def _mark_tasks(self, steps):
+        tasks_of = collections.defaultdict(set)
+        for key, task in zip(self._output_keys, self._output_tasks):
+            tasks_of[key] |= {task} - {None}
+        marked = []
+        for step in reversed(steps):
+            tasks = set().union(*(tasks_of[key] for key in step.outputs))
+            for key in step.inputs:
+                tasks_of[key] |= tasks
+            marked.append(step._replace(tasks=tasks))
+        return marked[::-1]
+
+    def _find_boundary(self):
+        consumers = collections.defaultdict(set)
+        for key, task in zip(self._output_keys, self._output_tasks):
+            consumers[key] |= {task} - {None}
+        for step in self._head_steps:
+            for key in step.inputs:
+                consumers[key] |= step.tasks
+        return {
+            key: [task for task in self.tasks if task in consumers[key]]
+            for step in self._trunk_steps
+            for key in step.outputs
+            # No gradient passes through an integer tensor.
+            if consumers[key] and "float" in self._specs[key].dtype
+        }
+
+    def _sort_variables(self):
+        reached = collections.defaultdict(set)
+        variables, in_trunk, in_head = {}, set(), set()
+        for step in self._trunk_steps + self._head_steps:
+            for v in getattr(step.operation, "trainable_variables", []):
+                variables[id(v)] = v
+                reached[id(v)] |= step.tasks
+                (in_trunk if len(step.tasks) > 1 else in_head).add(id(v))
+        shared = [i for i in variables if len(reached[i]) > 1]
+        self.shared_variables = [variables[i] for i in shared]
+        self.trunk_variables = [variables[i] for i in shared if i in in_trunk]
+        self.cross_variables = [variables[i] for i in shared if i in in_head]
+        self.head_variables = {
+            task: [v for i, v in variables.items() if reached[i] == {task}]
+            for task in self.tasks
+        }
+
+    def run_trunk(self, inputs, training):
+        """Runs the trunk.
+
+        Args:
+            inputs: Flat list of input tensors, in the order of `model.inputs`.
+            training: Boolean.
+
+        Returns:
+            Dict of key to tensor: the inputs and all outputs of the trunk.
+        """
+        values = dict(zip(self._input_keys, inputs))
+        for step in self._trunk_steps:
+            _run(step, values, training)
+        return values
+
+    def run_heads(self, values, copies, training):
+        """Runs the heads, each on its own copies of the boundary tensors.
+
+        Args:
+            values: What `run_trunk` returned.
+            copies: Dict of `(key, task)` to the tensor that the head of `task`
+                takes in place of `values[key]`.
+            training: Boolean.
+
+        Returns:
+            Flat list of output tensors, in the order of `model.outputs`.
+        """
+        seen_by = {}
+        everything = dict(values)
+        for task in self.tasks:
+            mine = {k: copies.get((k, task), v) for k, v in values.items()}
+            for step in self._head_steps:
+                if task in step.tasks:
+                    _run(step, mine, training)
+                    everything.update((k, mine[k]) for k in step.outputs)
+            seen_by[task] = mine
+        for step in self._untrained_steps:
+            _run(step, everything, training)
+        seen_by[None] = everything
+        return [
+            seen_by[task][key]
+            for key, task in zip(self._output_keys, self._output_tasks)
+        ]
+
+
+def _is_transparent(node):
+    """Whether the steps inside a nested model can stand for its call."""
+    model = node.operation
+    if not isinstance(model, Functional) or len(model.outputs) < 2:
+        return False
+    if type(model).call is not Functional.call:
+        return False
+    if set(node.arguments.kwargs) - {"training"}:
+        return False
+    return len(node.input_tensors) == len(model.inputs) and all(
+        x.dtype == ref.dtype and len(x.shape) == len(ref.shape)
+        for x, ref in zip(node.input_tensors, model.inputs)
+    )
+
+
+def _run(step, values, training):
+    tensors = {
+        id(x): values[key]
+        for x, key in zip(step.node.input_tensors, step.inputs)
+    }
+    args, kwargs = step.node.arguments.fill_in(tensors)
+    call = operation_fn(step.operation, training=training)
+    outputs = keras.tree.flatten(call(*args, **kwargs))
+    values.update(zip(step.outputs, outputs))

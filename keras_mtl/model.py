@@ -1,0 +1,552 @@
+"""`MultiTaskModel`: a Functional model whose tasks are balanced."""
+
+import math
+import warnings
+
+import keras
+from keras import ops
+from keras.src.losses.loss import unscale_loss_for_distribution
+from keras.src.models.functional import Functional
+from keras.src.saving.serialization_lib import SerializableDict
+from keras.src.trainers.compile_utils import CompileMetrics
+from keras.src.trainers.compile_utils import get_loss
+from keras.src.utils.tracking import DotNotTrackScope
+
+from keras_mtl import balancing
+from keras_mtl import labels
+from keras_mtl import weightings
+from keras_mtl.backend import BackendTrainer
+from keras_mtl.graph import GraphSplit
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class MultiTaskModel(BackendTrainer, Functional):
+    """A Functional model with several outputs, whose tasks are balanced.
+
+    It is a `keras.Model` in all respects; `compile` and `fit` take one more
+    argument, `weighting`. The tasks are the outputs that have a loss, in the
+    order of the `loss` dict.
+
+    A label that is NaN is missing: the task's loss is the mean over the labels
+    that are there, and 0 where there is none. So are its metrics. For integer
+    labels, give a `sample_weight` per task with zeros for missing labels.
+
+    If the loss of a task is NaN or infinite, the weighting keeps its weights
+    and state, the model does as any Keras model (its parameters turn NaN;
+    `keras.callbacks.TerminateOnNaN` stops it, and a `LossScaleOptimizer` skips
+    the step), and a warning at the end of the epoch names the task.
+
+    Args:
+        inputs: Input tensors, as of `keras.Model`.
+        outputs: Dict of name to output tensor, or a list of output tensors,
+            which are then named by their layers.
+        name: Name of the model.
+
+    Example:
+
+    ```python
+    inputs = keras.Input((8,))
+    features = keras.layers.Dense(16, activation="relu")(inputs)
+    outputs = {
+        "price": keras.layers.Dense(1)(features),
+        "sold": keras.layers.Dense(1, activation="sigmoid")(features),
+    }
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile(
+        optimizer="adam",
+        loss={"price": "mse", "sold": "binary_crossentropy"},
+        weighting="nash_mtl",
+    )
+    history = model.fit(x, {"price": price, "sold": sold}, epochs=10)
+    history.history["weight/sold"]
+    ```
+    """
+
+    def __init__(self, inputs=None, outputs=None, name=None, **kwargs):
+        leaves = keras.tree.flatten((inputs, outputs))
+        if not leaves or not all(
+            isinstance(x, keras.KerasTensor) for x in leaves
+        ):
+            raise ValueError(
+                "MultiTaskModel is made from the inputs and outputs of a "
+                "Functional graph: `MultiTaskModel(inputs, outputs)` with "
+                "`keras.Input`s and what layers made of them. "
+                f"Received: inputs={inputs}, outputs={outputs}"
+            )
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        self._weighting = None
+        self._cut = None
+        self.output_keys = list(self.output_names)
+        if isinstance(outputs, dict):
+            # Flattened as the outputs are, which may be in another order.
+            self.output_keys = keras.tree.flatten({key: key for key in outputs})
+        if len(set(self.output_keys)) != len(self.outputs):
+            raise ValueError(
+                "Expected `outputs` to be a flat dict, or a list of tensors "
+                f"of differently named layers. Received: outputs={outputs}"
+            )
+
+    # Compilation
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+        auto_scale_loss=True,
+        weighting="equal",
+    ):
+        """Configures the model for training.
+
+        Args:
+            optimizer: As in `keras.Model.compile`, as are all arguments that
+                are not listed here.
+            loss: Dict of output name to loss, whose order is that of the
+                tasks; a list with one loss per output; or one loss for all
+                outputs. An output whose loss is `None` is not trained.
+            loss_weights: Dict or list of floats, a constant factor of each
+                loss. A weighting sees the losses with their factors, so that a
+                method which does not depend on the scale of the losses does
+                not depend on them either.
+            metrics: Dict or list, as in `keras.Model.compile`; missing labels
+                are left out.
+            weighting: What `keras_mtl.weightings.get` takes: a name, a
+                `Weighting`, or a list of loss balancing and gradient balancing.
+
+        Raises:
+            ValueError: If a loss names no output, an output has no loss, there
+                are fewer than two tasks, the weighting is not known, or it
+                needs gradients and the tasks share no variables.
+        """
+        weighting = weightings.get(weighting)
+        losses = self._losses_by_output(loss)
+        tasks = [name for name, value in losses.items() if value is not None]
+        if len(tasks) < 2:
+            raise ValueError(
+                "MultiTaskModel balances two or more tasks, that is outputs "
+                f"with a loss. Received: {tasks}. Use keras.Model for one task."
+            )
+        factors = self._factors_by_task(loss_weights, tasks)
+        self._check_weighting(weighting, tasks)
+        with DotNotTrackScope():
+            self._task_losses = {task: losses[task] for task in tasks}
+            self._resolved_losses = {}
+            self._loss_factors = factors
+            self.tasks = tasks
+            self._means = [
+                keras.metrics.Mean(name=f"{task}_loss") for task in tasks
+            ] + [keras.metrics.Mean(name=f"weight/{task}") for task in tasks]
+        super().compile(
+            optimizer=optimizer,
+            metrics=None,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
+        with DotNotTrackScope():
+            self._compile_metrics = None
+            if metrics is not None or weighted_metrics is not None:
+                self._compile_metrics = _PresentLabelMetrics(
+                    metrics, weighted_metrics, output_names=self.output_names
+                )
+            self.loss = loss
+            self._compile_config = SerializableDict(
+                **{
+                    **self._compile_config.config,
+                    "loss": loss,
+                    "loss_weights": loss_weights,
+                    "metrics": metrics,
+                    "weighted_metrics": weighted_metrics,
+                    # Not as resolved for this backend: "auto" may mean another
+                    # thing where the file is loaded.
+                    "jit_compile": jit_compile,
+                    "auto_scale_loss": auto_scale_loss,
+                }
+            )
+        self._set_weighting(weighting)
+
+    def _losses_by_output(self, loss):
+        names = self.output_keys
+        if loss is None:
+            raise ValueError(
+                "Expected `loss` to be a dict with one loss per output, that "
+                f"is for {names}. Received: loss=None"
+            )
+        if isinstance(loss, dict):
+            unknown = [name for name in loss if name not in names]
+            missing = [name for name in names if name not in loss]
+            if unknown:
+                raise ValueError(
+                    f"`loss` has keys that are no output: {unknown}. The "
+                    f"outputs are {names}. Received: loss={loss}"
+                )
+            if missing:
+                raise ValueError(
+                    f"`loss` has no entry for the outputs {missing}; `None` "
+                    f"leaves an output untrained. Received: loss={loss}"
+                )
+        elif isinstance(loss, (list, tuple)):
+            loss = labels.by_output("`loss`", loss, names)
+        else:
+            loss = {name: loss for name in names}
+        for name, value in loss.items():
+            if isinstance(value, (list, tuple, dict)):
+                raise ValueError(
+                    f"Expected one loss for the task {name!r}. "
+                    f"Received: {value}"
+                )
+        return loss
+
+    def _factors_by_task(self, loss_weights, tasks):
+        if loss_weights is None:
+            return {task: None for task in tasks}
+        factors = loss_weights
+        if not isinstance(factors, dict):
+            factors = labels.by_output(
+                "`loss_weights`", factors, self.output_keys
+            )
+        unknown = [name for name in factors if name not in tasks]
+        if unknown and isinstance(loss_weights, dict):
+            raise ValueError(
+                f"`loss_weights` has keys that are no task: {unknown}. The "
+                f"tasks are {tasks}. Received: loss_weights={loss_weights}"
+            )
+        for name, factor in factors.items():
+            if factor is not None and not isinstance(factor, (int, float)):
+                raise ValueError(
+                    f"Expected the entry of `loss_weights` for {name!r} to be "
+                    f"a number. Received: {factor} of type {type(factor)}"
+                )
+        return {task: factors.get(task) for task in tasks}
+
+    @property
+    def weighting(self):
+        """The `Weighting` in use, `None` before `compile`."""
+        return self._weighting
+
+    def _set_weighting(self, weighting):
+        with DotNotTrackScope():
+            self._split = self._check_weighting(weighting, self.tasks)
+        if not weighting.built:
+            weighting.build((len(self.tasks),))
+        if self._weighting is not None:
+            # Keras does not forget a layer when its attribute is replaced.
+            self._tracker.untrack(self._weighting)
+        self._weighting = weighting
+        self.train_function = None
+
+    def _check_weighting(self, weighting, tasks):
+        """Returns the `GraphSplit` if the weighting needs one."""
+        if weighting.built and weighting.num_tasks != len(tasks):
+            raise ValueError(
+                f"Expected a weighting for the {len(tasks)} tasks {tasks}. "
+                f"Received: {weighting}, in use for {weighting.num_tasks} tasks"
+            )
+        if not weighting.needs_gradients:
+            return None
+        output_tasks = [k if k in tasks else None for k in self.output_keys]
+        split = GraphSplit(self, output_tasks, tasks)
+        balancing.measured_variables(split, weighting)
+        return split
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return {}
+        return SerializableDict(
+            **self._compile_config.config, weighting=self.weighting
+        ).serialize()
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    # Training
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        weighting=None,
+        **kwargs,
+    ):
+        """Trains the model, as `keras.Model.fit`.
+
+        Args:
+            weighting: A weighting that replaces that of `compile` from now on,
+                as in `compile`. The state of the optimizer is kept, the new
+                weighting begins anew. By default training goes on with the
+                present weighting and its state.
+
+        Returns:
+            A `keras.callbacks.History`. Its `loss` is the sum of the task
+            losses with their `loss_weights` (and the model's own losses),
+            whatever the weighting is; `<task>_loss` is a task's loss and
+            `weight/<task>` the mean of its weights.
+        """
+        self._assert_compile_called("fit")
+        if weighting is not None:
+            self._set_weighting(weightings.get(weighting))
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            _EpochHooks(self).insert_into(callbacks)
+        else:
+            callbacks = [_EpochHooks(self), *_as_list(callbacks)]
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
+        )
+
+    def call(self, inputs, training=None, mask=None):
+        if self._cut is None:
+            return super().call(inputs, training=training, mask=mask)
+        values = self._split.run_trunk(self.flat_inputs(inputs), training)
+        return self.run_heads(values, self._cut(values), training)
+
+    def forward_in_two(self, x, copy):
+        """Runs the trunk, and the heads on copies that are cut off from it.
+
+        Args:
+            x: Inputs.
+            copy: Function of a tensor that returns an equal one through which
+                no gradient passes.
+
+        Returns:
+            Tuple `(y_pred, values, copies)`. See `GraphSplit`.
+        """
+        kept = {}
+
+        def cut(values):
+            kept["values"] = values
+            kept["copies"] = {
+                (key, task): labels.with_mask_of(values[key], copy(values[key]))
+                for key, tasks in self._split.boundary.items()
+                for task in tasks
+            }
+            return kept["copies"]
+
+        # A call of the model, for what Keras does around `call`.
+        self._cut = cut
+        try:
+            y_pred = self(x, training=True)
+        finally:
+            self._cut = None
+        return y_pred, kept["values"], kept["copies"]
+
+    def flat_inputs(self, inputs):
+        """Returns the inputs as a list, in the order of `self.inputs`."""
+        return self._standardize_inputs(inputs)
+
+    def run_heads(self, values, copies, training):
+        """Returns the outputs in their structure. See `GraphSplit`."""
+        outputs = self._split.run_heads(values, copies, training)
+        return keras.tree.pack_sequence_as(self._outputs_struct, outputs)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        """Computes the loss that the optimizer sees.
+
+        In training its value is the sum of the task losses, so that runs with
+        different weightings compare, and its gradient is that of the weighted
+        sum.
+
+        Returns:
+            A scalar tensor.
+        """
+        losses = self.compute_task_losses(y, y_pred, sample_weight)
+        total = self.total_loss(losses)
+        if training:
+            weights = self.weighting(ops.stop_gradient(ops.stack(losses)))
+            self.update_weight_metrics(weights)
+            weighted = sum(weights[i] * loss for i, loss in enumerate(losses))
+            # The difference is exactly 0 and has the gradient of `weighted`.
+            balanced = weighted - ops.stop_gradient(weighted)
+            total = ops.stop_gradient(total) + balanced
+        penalty = self.compute_penalty()
+        return total if penalty is None else total + penalty
+
+    def total_loss(self, losses, penalty=None):
+        """Returns the `loss` of the history, whatever the weighting is."""
+        total = sum(losses[1:], losses[0])
+        return total if penalty is None else total + penalty
+
+    def compute_penalty(self):
+        """Returns the sum of `add_loss` and regularizers, `None` if none."""
+        return self.sum_penalties(self.losses)
+
+    def sum_penalties(self, losses):
+        losses = [self._aggregate_additional_loss(loss) for loss in losses]
+        return sum(losses[1:], losses[0]) if losses else None
+
+    def compute_task_losses(self, y, y_pred, sample_weight=None):
+        """Computes the losses of the tasks and updates their metrics.
+
+        Args:
+            y: Labels, dict of output name to tensor or list with one per
+                output.
+            y_pred: Predictions, in the structure of the outputs.
+            sample_weight: Dict or list with the weights of each task's samples
+                (`None` for equal ones), or one tensor for all tasks.
+
+        Returns:
+            List of scalar tensors, the losses with their `loss_weights`.
+        """
+        y = self._labels(y)
+        y_pred = labels.by_output("predictions", y_pred, self.output_keys)
+        sample_weight = self._sample_weights(sample_weight)
+        losses = []
+        for i, task in enumerate(self.tasks):
+            loss, weight = self._task_loss(
+                task, y[task], y_pred[task], sample_weight[task]
+            )
+            self._means[i].update_state(
+                unscale_loss_for_distribution(loss), sample_weight=weight
+            )
+            factor = self._loss_factors[task]
+            losses.append(loss if factor is None else loss * factor)
+        return losses
+
+    def _task_loss(self, task, y_true, y_pred, sample_weight):
+        """Returns a task's loss and its weight in the mean of the epoch."""
+        if task not in self._resolved_losses:
+            self._resolved_losses[task] = get_loss(
+                self._task_losses[task], y_true, y_pred
+            )
+        weight = y_pred.shape[0]
+        y_true, present = labels.split_missing(y_true, y_pred)
+        if present is not None:
+            y_pred = labels.mask_predictions(y_pred, present)
+            share = ops.mean(ops.cast(present, "float32"))
+            weight = share if weight is None else weight * share
+        loss = self._resolved_losses[task](y_true, y_pred, sample_weight)
+        if len(loss.shape):
+            raise ValueError(
+                f"Expected the loss of task {task!r} to be a scalar; a "
+                '`keras.losses.Loss` needs a reduction, such as "mean". '
+                f"Received: a loss of shape {tuple(loss.shape)}"
+            )
+        return ops.cast(loss, "float32"), weight
+
+    def _labels(self, y):
+        y = labels.by_output("labels", y, self.output_keys)
+        missing = [task for task in self.tasks if y.get(task) is None]
+        if missing:
+            raise ValueError(
+                f"Expected labels for all tasks: {self.tasks}. Missing: "
+                f"{missing}. Received: {list(y)}. Labels that only some "
+                "samples have are NaN where they are missing."
+            )
+        return y
+
+    def _sample_weights(self, sample_weight):
+        if isinstance(sample_weight, (dict, list, tuple)):
+            weights = labels.by_output(
+                "`sample_weight`", sample_weight, self.output_keys
+            )
+            return {task: weights.get(task) for task in self.tasks}
+        return {task: sample_weight for task in self.tasks}
+
+    def update_weight_metrics(self, weights):
+        """Records the weights, shape `(T,)`, of a step."""
+        for i, mean in enumerate(self._means[len(self.tasks) :]):
+            mean.update_state(weights[i])
+
+    # Metrics
+
+    @property
+    def metrics(self):
+        return super().metrics + (self._means if self.compiled else [])
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if self._compile_metrics is not None:
+            y_pred = labels.by_output("predictions", y_pred, self.output_keys)
+            # An output without a loss may have no labels, nor a metric.
+            y = {**y_pred, **self._labels(y)}
+            weights = self._sample_weights(sample_weight)
+            self._compile_metrics.update_state(y, y_pred, weights)
+        return self.get_metrics_result()
+
+    def test_step(self, *args):
+        # The weights are of training: `evaluate` does not report them.
+        result = super().test_step(*args)
+        logs, *state = result if isinstance(result, tuple) else (result,)
+        logs = {k: v for k, v in logs.items() if not k.startswith("weight/")}
+        return (logs, *state) if state else logs
+
+
+class _PresentLabelMetrics(CompileMetrics):
+    """The compiled metrics, over the labels that are not missing."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if not self.built:
+            self.build(y_true, y_pred)
+        y_pred_flat = self._flatten_y(y_pred)
+        names = self._resolved_output_names
+        for name, true, pred, plain, weighted in zip(
+            names,
+            self._flatten_y(y_true),
+            y_pred_flat,
+            self._flat_metrics,
+            self._flat_weighted_metrics,
+        ):
+            if not (plain or weighted):
+                continue
+            true, present = labels.split_missing(true, pred)
+            weight = (sample_weight or {}).get(name)
+            if plain:
+                plain.update_state(true, pred, present)
+            if weighted:
+                weight = labels.combine_weights(weight, present)
+                weighted.update_state(true, pred, weight)
+
+
+class _EpochHooks(keras.callbacks.Callback):
+    """Tells the weighting of epochs, and the user of losses that are NaN."""
+
+    def __init__(self, model):
+        super().__init__()
+        self._weighting = model.weighting
+        self._tasks = model.tasks
+
+    def insert_into(self, callback_list):
+        """Comes first: what a later callback saves must be up to date."""
+        callback_list.callbacks.insert(0, self)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._weighting.on_epoch_begin()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._weighting.on_epoch_end()
+        losses = {task: logs.get(f"{task}_loss", 0.0) for task in self._tasks}
+        self._warn("was not finite", losses, lambda x: not math.isfinite(x))
+        if self._weighting.needs_positive_losses:
+            self._warn(
+                "was negative, which the weighting "
+                f"{type(self._weighting).__name__} gives no weight",
+                losses,
+                lambda x: x < 0,
+            )
+
+    def _warn(self, what, losses, is_bad):
+        bad = {task: float(x) for task, x in losses.items() if is_bad(float(x))}
+        if bad:
+            warnings.warn(
+                f"The mean loss of the epoch {what}, for the tasks: {bad}",
+                stacklevel=2,
+            )
+
+
+def _as_list(callbacks):
+    if callbacks is None:
+        return []
+    return callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]

@@ -1,0 +1,84 @@
+"""Weightings: the methods that balance the tasks, one class a file."""
+
+import difflib
+import inspect
+
+import keras
+
+from keras_mtl.weightings.chain import Chain
+from keras_mtl.weightings.equal import Equal
+from keras_mtl.weightings.igb_v1 import IGBv1
+from keras_mtl.weightings.nash_mtl import NashMTL
+from keras_mtl.weightings.random import Random
+from keras_mtl.weightings.scale_invariant import ScaleInvariant
+from keras_mtl.weightings.sum import Sum
+from keras_mtl.weightings.uncertainty import Uncertainty
+from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.weighting import Weighting
+
+ALL_WEIGHTINGS = {
+    "equal": Equal,
+    "scale_invariant": ScaleInvariant,
+    "random": Random,
+    "uncertainty": Uncertainty,
+    "igb_v1": IGBv1,
+    "sum": Sum,
+    "nash_mtl": NashMTL,
+}
+
+
+def names():
+    """Returns the names of all methods, loss balancing first."""
+    return list(ALL_WEIGHTINGS)
+
+
+def get(identifier):
+    """Retrieves a weighting.
+
+    Args:
+        identifier: Name of a method (case and underscores do not matter), class
+            or instance of `Weighting`, config dict of
+            `keras.saving.serialize_keras_object`, or a list of these, which
+            makes a `Chain`.
+
+    Returns:
+        A `Weighting`; an instance is returned as it is.
+
+    Raises:
+        ValueError: If no method has that name, or the value is none of these.
+
+    Example:
+
+    >>> keras_mtl.weightings.get("nash_mtl")
+    <NashMTL name=nash_mtl, built=False>
+    """
+    if isinstance(identifier, Weighting):
+        return identifier
+    if inspect.isclass(identifier) and issubclass(identifier, Weighting):
+        return identifier()
+    if isinstance(identifier, (list, tuple)):
+        return Chain(identifier) if len(identifier) > 1 else get(*identifier)
+    if isinstance(identifier, dict):
+        return get(keras.saving.deserialize_keras_object(identifier))
+    if isinstance(identifier, str):
+        return _find(identifier)()
+    raise ValueError(
+        "Expected a weighting to be a name, a `Weighting`, a config dict or a "
+        f"list of these. Received: {identifier} of type {type(identifier)}"
+    )
+
+
+def _find(name):
+    def plain(text):
+        return text.lower().replace("_", "").replace("-", "")
+
+    by_plain_name = {plain(known): known for known in ALL_WEIGHTINGS}
+    known = by_plain_name.get(plain(name))
+    if known is None:
+        nearest = difflib.get_close_matches(plain(name), by_plain_name)
+        hint = ", ".join(repr(by_plain_name[match]) for match in nearest)
+        hint = f" Did you mean {hint}?" if hint else ""
+        raise ValueError(
+            f"Unknown weighting: {name!r}.{hint} Known weightings: {names()}"
+        )
+    return ALL_WEIGHTINGS[known]

@@ -1,0 +1,104 @@
+import keras
+from keras import ops
+
+from keras_mtl.weightings.weighting import Weighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class Chain(Weighting):
+    """Loss balancing, then gradient balancing.
+
+    The loss-balancing methods give the weights λ; the gradient-balancing method
+    then sees the losses λ L and the gradients of λ L. The shared parameters
+    follow both, the tasks' own parameters λ alone (and the gradient-balancing
+    method's weights if it has `weigh_heads`).
+
+    `weighting=["igb_v1", "nash_mtl"]` makes one.
+
+    Args:
+        weightings: List of weightings, or what `keras_mtl.weightings.get`
+            takes. The last one balances gradients, all others losses.
+
+    Reference:
+        - [Dai et al., 2023](https://arxiv.org/abs/2307.15429), Algorithm 3.
+    """
+
+    paper = "Dai et al., Improvable Gap Balancing for Multi-Task Learning"
+    year = 2023
+    cost = "that of its parts"
+
+    def __init__(self, weightings, **kwargs):
+        from keras_mtl.weightings import get
+
+        super().__init__(**kwargs)
+        self.weightings = [get(weighting) for weighting in weightings]
+        kinds = [w.needs_gradients for w in self.weightings]
+        if len(kinds) < 2 or not kinds[-1] or any(kinds[:-1]):
+            names = [type(w).__name__ for w in self.weightings]
+            raise ValueError(
+                "Expected a chain of loss-balancing methods and, last, one "
+                f"gradient-balancing method. Received: {names}"
+            )
+
+    def build_state(self, num_tasks):
+        for weighting in self.weightings:
+            if not weighting.built:
+                weighting.build((num_tasks,))
+
+    def weigh(self, losses, gramian):
+        weights = ops.ones_like(losses)
+        for weighting in self.weightings:
+            known = [weights * losses]
+            if weighting.needs_gradients:
+                known.append(weights[:, None] * gramian * weights)
+            weights = weights * weighting(*known)
+        return weights
+
+    def head_weights(self):
+        weights = 1.0
+        for weighting in self.weightings:
+            weights = weights * weighting.head_weights()
+        return weights
+
+    def on_epoch_begin(self):
+        for weighting in self.weightings:
+            weighting.on_epoch_begin()
+
+    def on_epoch_end(self):
+        for weighting in self.weightings:
+            weighting.on_epoch_end()
+
+    @property
+    def learning_rate_variables(self):
+        parts = [w.learning_rate_variables for w in self.weightings]
+        return sum(parts, [])
+
+    @property
+    def needs_epochs(self):
+        return any(w.needs_epochs for w in self.weightings)
+
+    @property
+    def needs_positive_losses(self):
+        return any(w.needs_positive_losses for w in self.weightings)
+
+    # What the model asks a gradient-balancing method is for the last one.
+
+    needs_gradients = True
+
+    @property
+    def gradients(self):
+        return self.weightings[-1].gradients
+
+    @property
+    def shared(self):
+        return self.weightings[-1].shared
+
+    @property
+    def update_every(self):
+        return self.weightings[-1].update_every
+
+    def is_due(self):
+        return self.weightings[-1].is_due()
+
+    def direction_scale(self, weights, gramian):
+        return self.weightings[-1].direction_scale(weights, gramian)

@@ -1,0 +1,68 @@
+import keras
+from keras import ops
+
+from keras_mtl.weightings.weighting import TINY
+from keras_mtl.weightings.weighting import Weighting
+from keras_mtl.weightings.weighting import inverse
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class IGBv1(Weighting):
+    """Improvable gap balancing by a heuristic.
+
+    The gap that a task can still improve is taken to be its loss over `base`,
+    its mean loss in the second epoch. In the first two epochs all logarithms of
+    losses count the same; then λ = T softmax(L / base), and the weights are
+    λ / L (the gradient of Σ λ log L). Losses must be positive: a task whose
+    loss is not gets no weight in that step.
+
+    Args:
+        base_epoch: The epoch, from 1, whose mean losses are `base`.
+
+    Reference:
+        - [Dai et al., 2023](https://arxiv.org/abs/2307.15429), Algorithm 1,
+          equations 2 and 3.
+    """
+
+    paper = "Dai et al., Improvable Gap Balancing for Multi-Task Learning"
+    year = 2023
+    needs_positive_losses = True
+    needs_epochs = True
+
+    def __init__(self, base_epoch=2, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(base_epoch, int) or base_epoch < 1:
+            raise ValueError(
+                "Expected `base_epoch` to be a positive integer. "
+                f"Received: base_epoch={base_epoch}"
+            )
+        self.base_epoch = base_epoch
+
+    def build_state(self, num_tasks):
+        self.epochs = self.add_state(dtype="int32", name="epochs")
+        self.loss_sum = self.add_state((num_tasks,), name="loss_sum")
+        self.loss_count = self.add_state((num_tasks,), name="loss_count")
+
+    def on_epoch_begin(self):
+        # Also where an interrupted epoch is run again from its beginning.
+        if int(self.epochs) == self.base_epoch - 1:
+            self.loss_sum.assign(ops.zeros((self.num_tasks,)))
+            self.loss_count.assign(ops.zeros((self.num_tasks,)))
+
+    def on_epoch_end(self):
+        self.epochs.assign(self.epochs + 1)
+
+    def compute_weights(self, losses):
+        labelled = ops.cast(losses > TINY, "float32")
+        epochs = ops.convert_to_tensor(self.epochs)
+        in_base_epoch = ops.equal(epochs, self.base_epoch - 1)
+        counted = ops.cast(in_base_epoch, "float32") * labelled
+        self.loss_sum.assign(self.loss_sum + counted * losses)
+        self.loss_count.assign(self.loss_count + counted)
+        base = self.loss_sum / ops.maximum(self.loss_count, 1.0)
+        # A task without a label in the base epoch counts as at its base.
+        gap = ops.where(base > TINY, losses / ops.maximum(base, TINY), 1.0)
+        balanced = self.num_tasks * ops.softmax(gap)
+        past_base = epochs >= self.base_epoch
+        gap_weights = ops.where(past_base, balanced, ops.ones_like(balanced))
+        return gap_weights * inverse(losses)

@@ -1,0 +1,53 @@
+import keras
+
+from keras_mtl.solvers.nash import nash_bargaining
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class NashMTL(GradientWeighting):
+    """Nash-MTL: the tasks bargain for the direction of the update.
+
+    The weights α > 0 solve G α = 1 / α, with G the Gramian of the gradients:
+    the Nash bargaining solution, at which the product of the tasks'
+    improvements is largest. The direction does not change when a loss is
+    multiplied by a constant. The direction is then clipped to norm `max_norm`.
+
+    The official code solves for α with a sequence of convex programs, and stays
+    at equal weights where the gradients are small (norms of 1e-3); this one is
+    exact at every scale.
+
+    Args:
+        max_norm: Largest norm of the direction on the shared variables, or
+            `None`.
+        update_every: Number of steps for which α is used.
+        weigh_heads: Whether α acts on the tasks' own parameters, too, as in the
+            official code.
+        **kwargs: See `GradientWeighting` (`gradients`, `shared`).
+
+    Example:
+
+    >>> nash = keras_mtl.weightings.NashMTL()
+    >>> nash(np.ones(2), np.array([[1.0, 0.0], [0.0, 4.0]]))
+    [1.0, 0.5]
+
+    Reference:
+        - [Navon et al., 2022](https://arxiv.org/abs/2202.01017), section 3,
+          Claim 3.1 and Algorithm 1.
+    """
+
+    paper = "Navon et al., Multi-Task Learning as a Bargaining Game"
+    year = 2022
+
+    def __init__(
+        self, max_norm=1.0, update_every=1, weigh_heads=True, **kwargs
+    ):
+        super().__init__(
+            max_norm=max_norm,
+            update_every=update_every,
+            weigh_heads=weigh_heads,
+            **kwargs,
+        )
+
+    def compute_weights(self, losses, gramian):
+        return nash_bargaining(gramian)

@@ -1,0 +1,307 @@
+"""The base classes of all weightings."""
+
+import inspect
+
+import keras
+from keras import ops
+
+# Below it, 1 / loss would leave the range of float32.
+TINY = 1e-37
+
+
+class Weighting(keras.layers.Layer):
+    """Base class of the methods that give one weight per task.
+
+    A weighting is called once per training step on what is known of the tasks,
+    and knows nothing of the model. A loss-balancing method is a class with
+    `compute_weights(losses)`; everything it must remember is made with
+    `add_weight` in `build_state`. Where a loss or a result is not finite, the
+    last finite weights are returned and no state changes.
+
+    Call arguments:
+        losses: Float tensor of shape `(T,)`, the task losses. A loss of exactly
+            0 is that of a task which has no label in the batch.
+        gramian: Float tensor of shape `(T, T)` with `gramian[i, j]` the inner
+            product of the gradients of tasks `i` and `j`; for methods with
+            `needs_gradients`.
+
+    Returns:
+        Float32 tensor of shape `(T,)`: the weights.
+
+    Example:
+
+    >>> class InverseSquare(keras_mtl.weightings.Weighting):
+    ...     def compute_weights(self, losses):
+    ...         return 1 / losses**2
+    >>> InverseSquare()(np.array([0.5, 2.0]))
+    [4.0, 0.25]
+    """
+
+    # What the table of methods says of a class.
+    paper = ""
+    year = None
+    cost = "1 backward pass"
+
+    needs_gradients = False
+    # Whether the method is defined for positive losses only. A task whose loss
+    # is zero or negative gets no weight in that step.
+    needs_positive_losses = False
+    # Whether the method must be told when epochs begin and end.
+    needs_epochs = False
+    # Whether the model writes its learning rate to `model_learning_rate`.
+    needs_learning_rate = False
+
+    def __init__(self, **kwargs):
+        # The weights decide the balance of gradients of all magnitudes:
+        # float32 also where the network computes in float16.
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+    def build(self, losses_shape, gramian_shape=None):
+        if len(losses_shape) != 1 or losses_shape[0] is None:
+            raise ValueError(
+                "Expected `losses` of shape (T,), one loss per task. "
+                f"Received: losses.shape={tuple(losses_shape)}"
+            )
+        self.num_tasks = losses_shape[0]
+        self.task_weights = self.add_state((self.num_tasks,), "ones", "weights")
+        if self.needs_learning_rate:
+            # The value is the one without a model.
+            default = keras.initializers.Constant(1e-3)
+            self.model_learning_rate = self.add_state(
+                (), default, "model_learning_rate"
+            )
+        self.build_state(self.num_tasks)
+
+    def build_state(self, num_tasks):
+        """Makes the variables of the method, for `num_tasks` tasks."""
+
+    def add_state(self, shape=(), initializer="zeros", name=None, **kwargs):
+        """Adds a variable that is saved, restored and not trained."""
+        return self.add_weight(
+            shape=shape,
+            initializer=initializer,
+            trainable=False,
+            name=name,
+            **kwargs,
+        )
+
+    @property
+    def learning_rate_variables(self):
+        """The variables to which the model writes its learning rate."""
+        return [self.model_learning_rate] if self.needs_learning_rate else []
+
+    def add_optimizer(self, optimizer, variables):
+        """Adds an optimizer for `variables`, with its state.
+
+        The optimizer is the weighting's own: the model's keeps its variables
+        when the weighting changes.
+        """
+        optimizer.build(variables)
+        self.optimizer_state = optimizer.variables
+        return optimizer
+
+    def call(self, losses, gramian=None):
+        self._check_shapes(losses, gramian)
+        state = [(v, ops.copy(v)) for v in self.variables]
+        valid = ops.all(ops.isfinite(losses))
+        if self.needs_gradients:
+            valid = ops.logical_and(valid, ops.all(ops.isfinite(gramian)))
+            gramian = ops.where(valid, gramian, ops.eye(self.num_tasks))
+        losses = ops.where(valid, losses, ops.ones_like(losses))
+        weights = self.weigh(losses, gramian)
+        valid = ops.logical_and(valid, ops.all(ops.isfinite(weights)))
+        self.task_weights.assign(weights)
+        for variable, value in state:
+            new = ops.convert_to_tensor(variable)
+            variable.assign(ops.where(valid, new, value))
+        return ops.stop_gradient(ops.convert_to_tensor(self.task_weights))
+
+    def weigh(self, losses, gramian):
+        """Calls `compute_weights` with what it needs."""
+        if self.needs_positive_losses:
+            weights = self.compute_weights(losses)
+            return ops.where(losses > TINY, weights, ops.zeros_like(weights))
+        return self.compute_weights(losses)
+
+    def compute_weights(self, losses):
+        """Computes the weights, shape `(T,)`, of finite `losses`."""
+        raise NotImplementedError
+
+    def head_weights(self):
+        """Weights of the tasks' own parameters after a call, shape `(T,)`."""
+        return ops.convert_to_tensor(self.task_weights)
+
+    def on_epoch_begin(self):
+        """Called before the first step of each epoch, outside of the step."""
+
+    def on_epoch_end(self):
+        """Called after the last step of each epoch, outside of the step."""
+
+    def compute_output_spec(self, losses, gramian=None):
+        return keras.KerasTensor(losses.shape, dtype="float32")
+
+    def get_config(self):
+        # As in scikit-learn, each argument of the constructor is an attribute.
+        names = {
+            name
+            for cls in type(self).__mro__
+            if issubclass(cls, Weighting)
+            for name in inspect.signature(cls.__init__).parameters
+        } - {"self", "kwargs"}
+        arguments = {name: getattr(self, name) for name in sorted(names)}
+        serialize = keras.saving.serialize_keras_object
+        return {**super().get_config(), **serialize(arguments)}
+
+    @classmethod
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        dtype = {k: config[k] for k in ("dtype",) if k in config}
+        return super().from_config({**deserialize(config), **dtype})
+
+    def _check_shapes(self, losses, gramian):
+        tasks = self.num_tasks
+        if tuple(losses.shape) != (tasks,):
+            raise ValueError(
+                f"Expected `losses` of shape ({tasks},), one loss per task. "
+                f"Received: losses.shape={tuple(losses.shape)}"
+            )
+        if not self.needs_gradients:
+            return
+        if gramian is None or tuple(gramian.shape) != (tasks, tasks):
+            received = None if gramian is None else tuple(gramian.shape)
+            raise ValueError(
+                f"Expected `gramian` of shape ({tasks}, {tasks}), the inner "
+                "products of the task gradients. "
+                f"Received: gramian.shape={received}"
+            )
+
+
+class GradientWeighting(Weighting):
+    """Base class of the methods that look at the gradients of the tasks.
+
+    A gradient-balancing method is a class with
+    `compute_weights(losses, gramian)`.
+
+    Args:
+        gradients: `"parameters"`, gradients with respect to the shared
+            variables (`T` backward passes through the trunk), or `"features"`,
+            with respect to the tensors at which the trunk ends (one backward
+            pass through the trunk, whatever `T` is; Sener and Koltun 2018,
+            section 3.3).
+        shared: `"auto"`, or a list of layers or names of layers of the trunk
+            on whose variables the gradients are compared. The weights act on
+            the whole trunk all the same.
+        update_every: Number of steps for which weights are used before they
+            are computed anew.
+        weigh_heads: Whether the weights act on the parameters of the tasks'
+            heads, too.
+        max_norm: Largest norm of the direction on the shared variables, or
+            `None`.
+    """
+
+    needs_gradients = True
+    cost = "T backward passes"
+
+    def __init__(
+        self,
+        gradients="parameters",
+        shared="auto",
+        update_every=1,
+        weigh_heads=False,
+        max_norm=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if gradients not in ("parameters", "features"):
+            raise ValueError(
+                'Expected `gradients` to be "parameters" or "features". '
+                f"Received: gradients={gradients!r}"
+            )
+        if shared != "auto":
+            if isinstance(shared, (str, keras.layers.Layer)):
+                shared = [shared]
+            shared = [getattr(layer, "name", layer) for layer in shared]
+            if gradients == "features":
+                raise ValueError(
+                    "`shared` names the layers whose variables are compared, "
+                    'which gradients="features" does not do. Received: '
+                    f"shared={shared}"
+                )
+        if not isinstance(update_every, int) or update_every < 1:
+            raise ValueError(
+                "Expected `update_every` to be a positive integer. "
+                f"Received: update_every={update_every}"
+            )
+        if max_norm is not None and not max_norm > 0:
+            raise ValueError(
+                "Expected `max_norm` to be positive or None. "
+                f"Received: max_norm={max_norm}"
+            )
+        self.gradients = gradients
+        self.shared = shared
+        self.update_every = update_every
+        self.weigh_heads = weigh_heads
+        self.max_norm = max_norm
+
+    def build(self, losses_shape, gramian_shape=None):
+        super().build(losses_shape, gramian_shape)
+        self.steps = self.add_state(dtype="int32", name="steps")
+
+    def is_due(self):
+        """Whether the next call computes new weights, a boolean tensor."""
+        return ops.equal(ops.convert_to_tensor(self.steps), 0)
+
+    def weigh(self, losses, gramian):
+        due, old = self.is_due(), ops.copy(self.task_weights)
+        self.steps.assign((self.steps + 1) % self.update_every)
+        weights = self.compute_weights(losses, gramian)
+        return ops.where(due, weights, old)
+
+    def compute_weights(self, losses, gramian):
+        """Computes the weights, shape `(T,)`, of finite arguments."""
+        raise NotImplementedError
+
+    def head_weights(self):
+        if self.weigh_heads:
+            return super().head_weights()
+        return ops.ones((self.num_tasks,))
+
+    def direction_scale(self, weights, gramian):
+        """Factor, at most 1, that brings the direction to `max_norm`."""
+        if self.max_norm is None:
+            return ops.ones(())
+        # Two square roots: the squared norm of a sum of large gradients leaves
+        # the range of float32 before the norm does.
+        scale = ops.maximum(ops.max(ops.abs(gramian)), TINY)
+        squared = ops.sum(weights * ops.matmul(gramian / scale, weights))
+        norm = ops.sqrt(ops.maximum(squared, 0.0)) * ops.sqrt(scale)
+        return self.max_norm / ops.maximum(norm, self.max_norm)
+
+    def aggregate(self, jacobian, losses=None):
+        """Combines task gradients into the direction on the shared variables.
+
+        Args:
+            jacobian: Float tensor of shape `(T, P)`, one gradient per task.
+            losses: Float tensor of shape `(T,)`; ones by default.
+
+        Returns:
+            Float32 tensor of shape `(P,)`.
+        """
+        jacobian = ops.convert_to_tensor(jacobian, "float32")
+        if losses is None:
+            losses = ops.ones((jacobian.shape[0],))
+        gramian = ops.matmul(jacobian, ops.transpose(jacobian))
+        weights = self(losses, gramian)
+        scale = self.direction_scale(weights, gramian)
+        return ops.matmul(scale * weights, jacobian)
+
+
+def inverse(losses):
+    """Returns 1 / losses for positive losses, else 0.
+
+    These are the weights with which the gradient of `w * L` is that of
+    `log(L)`.
+    """
+    positive = losses > TINY
+    return ops.where(positive, 1.0 / ops.where(positive, losses, 1.0), 0.0)
