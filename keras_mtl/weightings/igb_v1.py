@@ -45,7 +45,7 @@ class IGBv1(Weighting):
 
     def on_epoch_begin(self):
         # Also where an interrupted epoch is run again from its beginning.
-        if int(self.epochs) == self.base_epoch - 1:
+        if self.built and int(self.epochs) == self.base_epoch - 1:
             self.loss_sum.assign(ops.zeros((self.num_tasks,)))
             self.loss_count.assign(ops.zeros((self.num_tasks,)))
 

@@ -69,7 +69,8 @@ class Uncertainty(Weighting):
         factors = ops.convert_to_tensor(self.factors, "float32")
         weights = factors * ops.exp(-self.log_variance)
         if self.needs_learning_rate:
-            self.optimizer.learning_rate = self.model_learning_rate
+            rate = ops.convert_to_tensor(self.model_learning_rate)
+            self.optimizer.learning_rate = rate
         gradient = 0.5 - weights * losses
         self.optimizer.apply([gradient], [self.log_variance])
         return weights

@@ -141,6 +141,33 @@ class Weighting(keras.layers.Layer):
     def compute_output_spec(self, losses, gramian=None):
         return keras.KerasTensor(losses.shape, dtype="float32")
 
+    def _own_state(self):
+        """All variables but those of weightings inside of this one.
+
+        Unlike other layers', they include the seeds of random numbers.
+        """
+        others = {id(v) for layer in self._layers for v in layer.variables}
+        return [v for v in self.variables if id(v) not in others]
+
+    def save_own_variables(self, store):
+        for i, variable in enumerate(self._own_state()):
+            store[str(i)] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store):
+        variables = self._own_state()
+        shapes = [tuple(store[key].shape) for key in sorted(store.keys(), key=int)]
+        expected = [tuple(v.shape) for v in variables]
+        if shapes != expected:
+            raise ValueError(
+                f"Expected the state of {type(self).__name__} for "
+                f"{getattr(self, 'num_tasks', 0)} tasks, variables of shapes "
+                f"{expected}. Received: variables of shapes {shapes}. Was the "
+                "file saved with another weighting? `load_weights(..., "
+                "skip_mismatch=True)` loads the network alone."
+            )
+        for i, variable in enumerate(variables):
+            variable.assign(store[str(i)])
+
     def get_config(self):
         # As in scikit-learn, each argument of the constructor is an attribute.
         names = {

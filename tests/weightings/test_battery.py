@@ -1,0 +1,313 @@
+"""What every registered method must do. A new method is tested here as it is.
+
+A method that is an exception to a test says so in `EXCEPTIONS`, with a reason.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mtl
+from keras_mtl.weightings import Chain
+from keras_mtl.weightings import NashMTL
+from tests.compiled import compiled_call
+
+EXCEPTIONS = {
+    ("permutation", "random"): "its weights do not depend on the tasks",
+    ("scale", "random"): "its weights do not depend on the tasks",
+}
+
+METHODS = {name: name for name in keras_mtl.weightings.names()}
+METHODS["igb_v1 + nash_mtl"] = ["igb_v1", "nash_mtl"]
+LOSSES = np.array([0.3, 2.0, 1.1, 5.0], "float32")
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return request.param
+
+
+def create(method):
+    weighting = keras_mtl.weightings.get(METHODS[method])
+    # A second call must not find the weights of the first one.
+    return type(weighting).from_config(weighting.get_config())
+
+
+def random_jacobian(num_tasks=4, size=50, seed=0):
+    return np.random.default_rng(seed).normal(size=(num_tasks, size))
+
+
+def arguments(weighting, losses=LOSSES, jacobian=None):
+    if not weighting.needs_gradients:
+        return [np.asarray(losses, "float32")]
+    jacobian = random_jacobian(len(losses)) if jacobian is None else jacobian
+    gramian = (jacobian @ jacobian.T).astype("float32")
+    return [np.asarray(losses, "float32"), gramian]
+
+
+def call(weighting, *args):
+    if keras.backend.backend() == "jax":
+        # Not compiled, JAX compiles each loop of each call anew.
+        return compiled_call(weighting)(*args)
+    return keras.ops.convert_to_numpy(weighting(*args))
+
+
+def state(weighting):
+    return [keras.ops.convert_to_numpy(v) for v in weighting.variables]
+
+
+def skip_exceptions(test, method):
+    reason = EXCEPTIONS.get((test, method))
+    if reason:
+        pytest.skip(f"{method}: {reason}")
+
+
+def test_gives_one_finite_float32_weight_per_task(method):
+    weighting = create(method)
+    for _ in range(3):
+        weights = call(weighting, *arguments(weighting))
+        assert weights.shape == (4,)
+        assert weights.dtype == np.float32
+        assert np.all(np.isfinite(weights))
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 11, 64])
+def test_takes_any_number_of_tasks(method, num_tasks):
+    weighting = create(method)
+    losses = np.linspace(0.5, 2.0, num_tasks)
+    weights = call(weighting, *arguments(weighting, losses))
+    assert weights.shape == (num_tasks,)
+    assert np.all(np.isfinite(weights))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-16, 1e16])
+def test_is_finite_for_extreme_losses(method, scale):
+    weighting = create(method)
+    for losses in (LOSSES * scale, LOSSES * [scale, 1, 1, 1]):
+        for _ in range(2):
+            assert np.all(
+                np.isfinite(call(weighting, *arguments(weighting, losses)))
+            )
+
+
+def test_is_finite_for_negative_losses(method):
+    weighting = create(method)
+    weights = call(weighting, *arguments(weighting, -LOSSES))
+    assert np.all(np.isfinite(weights))
+    if weighting.needs_positive_losses and not weighting.needs_gradients:
+        np.testing.assert_array_equal(weights, 0.0)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["zero", "zero_row", "rank_one", "duplicated", "opposite", "1e-16", "1e16"],
+)
+def test_is_finite_for_degenerate_gradients(method, kind):
+    weighting = create(method)
+    if not weighting.needs_gradients:
+        pytest.skip("does not look at gradients")
+    jacobian = {
+        "zero": lambda j: 0 * j,
+        "zero_row": lambda j: j * np.array([[0], [1], [1], [1]]),
+        "rank_one": lambda j: np.ones((4, 1)) * j[:1],
+        "duplicated": lambda j: j[[0, 0, 1, 2]],
+        "opposite": lambda j: np.stack([j[0], -j[0], j[1], -j[1]]),
+        "1e-16": lambda j: 1e-16 * j,
+        "1e16": lambda j: 1e16 * j,
+    }[kind](random_jacobian())
+    weights = call(weighting, *arguments(weighting, jacobian=jacobian))
+    assert np.all(np.isfinite(weights))
+    scale = weighting.direction_scale(*map(keras.ops.convert_to_tensor, (
+        weights, arguments(weighting, jacobian=jacobian)[1]
+    )))
+    direction = keras.ops.convert_to_numpy(scale) * weights @ jacobian
+    assert np.all(np.isfinite(direction))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_arguments_change_nothing(method, bad):
+    weighting = create(method)
+    args = arguments(weighting)
+    before = call(weighting, *args)
+    kept = state(weighting)
+    for broken in range(len(args)):
+        bad_args = [a.copy() for a in args]
+        bad_args[broken][0] = bad
+        np.testing.assert_array_equal(call(weighting, *bad_args), before)
+        for new, old in zip(state(weighting), kept):
+            np.testing.assert_array_equal(new, old)
+    assert np.all(np.isfinite(call(weighting, *args)))
+
+
+def test_permuted_tasks_have_permuted_weights(method):
+    skip_exceptions("permutation", method)
+    order = [2, 0, 3, 1]
+    plain, permuted = create(method), create(method)
+    jacobian = random_jacobian()
+    for _ in range(3):
+        expected = call(plain, *arguments(plain, jacobian=jacobian))
+        weights = call(
+            permuted, *arguments(permuted, LOSSES[order], jacobian[order])
+        )
+        np.testing.assert_allclose(weights, expected[order], rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+def test_common_scale_keeps_the_balance(method, scale):
+    skip_exceptions("scale", method)
+    plain, scaled = create(method), create(method)
+    jacobian = random_jacobian()
+    expected = call(plain, *arguments(plain, jacobian=jacobian))
+    weights = call(
+        scaled, *arguments(scaled, LOSSES * scale, jacobian * scale)
+    )
+    np.testing.assert_allclose(
+        weights / weights.sum(), expected / expected.sum(), rtol=1e-3
+    )
+
+
+def test_same_seed_same_weights(method):
+    def run():
+        keras.utils.set_random_seed(3)
+        weighting = create(method)
+        return [call(weighting, *arguments(weighting)) for _ in range(3)]
+
+    np.testing.assert_array_equal(run(), run())
+
+
+def test_compiled_is_as_eager(method):
+    skip_exceptions("compiled", method)
+    keras.utils.set_random_seed(0)
+    eager, compiled = create(method), create(method)
+    rng = np.random.default_rng(0)
+    for weighting in (eager, compiled):
+        weighting.build((4,))
+    for v, w in zip(compiled.variables, eager.variables):
+        v.assign(keras.ops.convert_to_numpy(w))
+    step = compiled_call(compiled)
+    for i in range(4):
+        args = arguments(
+            eager, rng.uniform(0.1, 2.0, 4), random_jacobian(seed=i)
+        )
+        expected = call(eager, *args)
+        weights = step(*args)
+        if method == "random":  # Compilers draw other numbers.
+            np.testing.assert_allclose(weights.sum(), 4.0, rtol=1e-5)
+        else:
+            np.testing.assert_allclose(weights, expected, rtol=1e-4)
+
+
+def test_config_round_trip(method):
+    weighting = create(method)
+    config = keras.saving.serialize_keras_object(weighting)
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is type(weighting)
+    assert again.get_config() == weighting.get_config()
+
+
+def test_saves_and_goes_on(method, tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3,))
+    features = keras.layers.Dense(4, activation="relu")(inputs)
+    outputs = {name: keras.layers.Dense(1)(features) for name in "abc"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("sgd", loss="mse", weighting=create(method))
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    y = {name: x[:, :1] * (i + 1) for i, name in enumerate("abc")}
+
+    def train(model, epochs):
+        model.fit(x, y, epochs=epochs, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    train(model, 3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for new, old in zip(state(loaded.weighting), state(model.weighting)):
+        np.testing.assert_array_equal(new, old)
+    for new, old in zip(train(loaded, 2), train(model, 2)):
+        np.testing.assert_allclose(new, old, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (4, 1)])
+def test_names_the_shape_of_wrong_losses(method, shape):
+    weighting = create(method)
+    args = arguments(weighting)
+    args[0] = np.ones(shape, "float32")
+    with pytest.raises(ValueError, match="Expected `losses` of shape"):
+        weighting(*args)
+    args[0] = np.ones(5, "float32")
+    weighting = create(method)
+    weighting(*arguments(weighting))
+    with pytest.raises(ValueError, match=r"Received: losses.shape=\(5,\)"):
+        weighting(*args)
+
+
+def test_names_the_shape_of_a_wrong_gramian(method):
+    weighting = create(method)
+    if not weighting.needs_gradients:
+        pytest.skip("does not look at gradients")
+    with pytest.raises(ValueError, match="Received: gramian.shape=None"):
+        weighting(LOSSES)
+    with pytest.raises(ValueError, match=r"gramian.shape=\(3, 4\)"):
+        weighting(LOSSES, np.ones((3, 4), "float32"))
+
+
+def test_states_its_source(method):
+    cls = type(create(method))
+    assert cls.__doc__ and cls.paper and cls.cost
+    if cls.year:
+        assert "Reference:" in cls.__doc__
+        assert str(cls.year) in cls.__doc__
+
+
+# Pairs whose weights are the same by design.
+SAME = [
+    # They differ in how the gradients are computed.
+    {"equal", "sum"},
+    # Nash-MTL's direction does not depend on the scale of a loss.
+    {"igb_v1 + nash_mtl", "nash_mtl"},
+]
+
+
+def test_methods_are_different():
+    rng = np.random.default_rng(0)
+    epochs = rng.uniform(0.5, 2.0, (4, 3, 4))
+    weights = {}
+    for name in METHODS:
+        weighting = create(name)
+        weighting.build((4,))
+        rows = []
+        for losses in epochs:
+            weighting.on_epoch_begin()
+            rows += [call(weighting, *arguments(weighting, x)) for x in losses]
+            weighting.on_epoch_end()
+        weights[name] = np.stack([row / row.sum() for row in rows])
+    for name in METHODS:
+        for other in METHODS:
+            if name < other and {name, other} not in SAME:
+                difference = np.abs(weights[name] - weights[other]).max()
+                assert difference > 1e-4, (name, other)
+
+
+def test_get_takes_names_in_any_spelling():
+    for spelling in ("nash_mtl", "NashMTL", "NASH_mtl", "nash-mtl"):
+        assert type(keras_mtl.weightings.get(spelling)) is NashMTL
+
+
+def test_get_takes_instances_classes_configs_and_lists():
+    instance = NashMTL(update_every=3)
+    assert keras_mtl.weightings.get(instance) is instance
+    assert type(keras_mtl.weightings.get(NashMTL)) is NashMTL
+    config = keras.saving.serialize_keras_object(instance)
+    assert keras_mtl.weightings.get(config).update_every == 3
+    chain = keras_mtl.weightings.get(["igb_v1", "nash_mtl"])
+    assert isinstance(chain, Chain)
+    assert type(keras_mtl.weightings.get(["nash_mtl"])) is NashMTL
+
+
+def test_get_names_the_nearest_methods():
+    with pytest.raises(ValueError, match="Did you mean 'nash_mtl'") as error:
+        keras_mtl.weightings.get("nashmlt")
+    assert all(name in str(error.value) for name in keras_mtl.weightings.names())
+    with pytest.raises(ValueError, match="Received: 3 of type"):
+        keras_mtl.weightings.get(3)
