@@ -1,0 +1,297 @@
+import io
+import itertools
+import sys
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from scipy import optimize
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from matplotlib import colors  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
+
+from keras_mtl import plots  # noqa: E402
+from keras_mtl.benchmarking import BenchmarkResult  # noqa: E402
+
+TASKS = ["mu", "alpha", "homo", "lumo", "r2", "zpve"]
+TASKS += ["u0", "u", "h", "g", "cv"]
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def make_history(tasks=("seg", "depth"), epochs=4, span=1.0):
+    rng = np.random.default_rng(0)
+    history = {"loss": [1.0] * epochs, "val_loss": [1.0] * epochs}
+    for prefix in ["weight/{}", "{}_loss", "val_{}_loss"]:
+        for task in tasks:
+            values = 10 ** (span * np.linspace(0.0, -1.0, epochs))
+            values *= 1.0 + 0.1 * rng.random(epochs)
+            history[prefix.format(task)] = values.tolist()
+    return history
+
+
+def draw(ax):
+    """Draws the figure; a warning of matplotlib is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def make_result(baseline=None):
+    records = [
+        {
+            "label": label,
+            "seed": seed,
+            "seconds_per_step": 1.0,
+            "metrics": {"seg_loss": value + seed, "depth_loss": 1.0},
+            "history": make_history(),
+        }
+        for label, value in [("equal", 2.0), ("igb_v1", 1.0), ("nash_mtl", 6.0)]
+        for seed in (0, 1)
+    ]
+    return BenchmarkResult(
+        records,
+        ["seg_loss", "depth_loss"],
+        ["equal", "igb_v1", "nash_mtl"],
+        baseline=baseline,
+    )
+
+
+@pytest.mark.parametrize(
+    "plot, key, label",
+    [
+        (plots.task_weights, "weight/{}", "mean weight of the epoch"),
+        (plots.task_losses, "{}_loss", "training loss"),
+        (
+            lambda *args: plots.task_losses(*args, validation=True),
+            "val_{}_loss",
+            "validation loss",
+        ),
+    ],
+)
+def test_lines_are_the_history(plot, key, label):
+    history = keras.callbacks.History()
+    history.history = make_history()
+    history.epoch = [5, 6, 7, 8]
+    for given, epochs in [
+        (history, [6, 7, 8, 9]),
+        (history.history, [1, 2, 3, 4]),
+    ]:
+        ax = plot(given)
+        assert [x.get_label() for x in ax.get_lines()] == ["seg", "depth"]
+        for line in ax.get_lines():
+            values = history.history[key.format(line.get_label())]
+            np.testing.assert_array_equal(line.get_xdata(), epochs)
+            np.testing.assert_array_equal(line.get_ydata(), values)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", label)
+        assert sorted(text.get_text() for text in ax.texts) == ["depth", "seg"]
+        draw(ax)
+
+
+@pytest.mark.parametrize(
+    "span, scale", [(1.0, "linear"), (2.0, "log"), (12.0, "log")]
+)
+def test_scale(span, scale):
+    history = make_history(span=span)
+    assert plots.task_losses(history).get_yscale() == scale
+    history["seg_loss"][1] = np.nan
+    history["depth_loss"][-1] = np.inf
+    ax = plots.task_losses(history)
+    assert ax.get_yscale() == scale
+    draw(ax)
+    history["seg_loss"][2] = 0.0
+    assert plots.task_losses(history).get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("count", [2, 8, 11, 16, 28, 40])
+def test_tasks_look_different(count):
+    tasks = [f"task {i}" for i in range(count)]
+    ax = plots.task_losses(make_history(tasks, epochs=15))
+    looks = {
+        (line.get_color(), line.get_linestyle(), line.get_marker())
+        for line in ax.get_lines()
+    }
+    assert len(looks) == count
+
+
+def test_colours_for_the_colour_blind():
+    """Colours differ in red-green blindness too (Viénot et al., 1999)."""
+    rgb = np.array([colors.to_rgb(color) for color in plots.COLORS])
+    linear = np.where(
+        rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92
+    )
+    # To the responses of the cones, and back with one kind missing.
+    lms = [
+        [17.8824, 43.5161, 4.11935],
+        [3.45565, 27.1554, 3.86714],
+        [0.0299566, 0.184309, 1.46709],
+    ]
+    protan = [[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]
+    deutan = [[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]]
+    for blindness in [protan, deutan]:
+        matrix = np.linalg.inv(lms) @ blindness @ lms
+        seen = np.clip(linear @ matrix.T, 0, 1) ** (1 / 2.4)
+        distances = [
+            np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)
+        ]
+        assert min(distances) > 0.1
+
+
+@pytest.mark.parametrize("span", [0.0, 1.0, 3.0])
+def test_names_do_not_overlap(span):
+    ax = plots.task_losses(make_history(TASKS, epochs=15, span=span))
+    draw(ax)
+    # That of the names alone, without the lines to them.
+    boxes = [Text.get_window_extent(text) for text in ax.texts]
+    assert len(boxes) == len(TASKS)
+    boxes.sort(key=lambda box: box.y0)
+    for lower, upper in itertools.pairwise(boxes):
+        # The boxes include the space below the letters.
+        assert upper.y0 - lower.y0 > 0.8 * lower.height
+    width, height = ax.figure.bbox.size
+    assert all(0 < box.x0 and box.x1 < width for box in boxes)
+    assert all(0 < box.y0 and box.y1 < height for box in boxes)
+
+
+def test_names_are_at_the_ends_of_the_lines():
+    history = make_history(["a", "b", "c"])
+    history.update(a_loss=[1.0, 9.0], b_loss=[1.0, 5.0], c_loss=[9.0, 1.0])
+    ax = plots.task_losses(history)
+    draw(ax)
+    heights = {x.get_text(): x.get_position()[1] for x in ax.texts}
+    expected = {x.get_label(): x.get_ydata()[-1] for x in ax.get_lines()}
+    for task, value in expected.items():
+        point = ax.transData.transform((0, value))
+        height = ax.transAxes.inverted().transform(point)[1]
+        assert heights[task] == pytest.approx(height, abs=1e-6)
+
+
+def test_spread_against_scipy():
+    rng = np.random.default_rng(0)
+    for count in [1, 2, 5, 11]:
+        positions = np.sort(rng.random(count)) * 0.4 + 0.3
+        steps = 0.05 * np.arange(count)
+        nearest = optimize.isotonic_regression(positions - steps).x + steps
+        result = plots._spread(positions.tolist(), 0.05)
+        if 0 <= nearest[0] and nearest[-1] <= 1:
+            np.testing.assert_allclose(result, nearest, atol=1e-12)
+        assert min(result) >= 0 and max(result) <= 1
+        assert np.all(np.diff(result) >= 0.05 - 1e-12)
+    np.testing.assert_allclose(
+        plots._spread([0.0, 0.0, 0.0], 0.1), [0, 0.1, 0.2]
+    )
+    np.testing.assert_allclose(plots._spread([1.0, 1.0], 0.1), [0.9, 1.0])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 7])
+def test_several_histories(count):
+    histories = {f"method {i}": make_history(TASKS) for i in range(count)}
+    axes = plots.task_weights(histories)
+    assert [ax.get_title("left") for ax in axes] == list(histories)
+    (legend,) = axes[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == TASKS
+    assert len(axes[0].figure.axes) == count
+    draw(axes[0])
+    for ax in axes:
+        assert len(ax.get_lines()) == len(TASKS)
+        assert ax.get_ylim() == axes[0].get_ylim()
+
+
+def test_tasks_of_only_some_histories():
+    first, second = plots.task_losses(
+        {"a": make_history(["x", "y"]), "b": make_history(["y", "z"])}
+    )
+    assert first.get_lines()[1].get_color() == second.get_lines()[0].get_color()
+    (legend,) = first.figure.legends
+    assert [x.get_text() for x in legend.get_texts()] == ["x", "y", "z"]
+
+
+def test_benchmark_result():
+    axes = plots.task_losses(make_result())
+    titles = [ax.get_title("left") for ax in axes]
+    assert titles == ["equal", "igb_v1", "nash_mtl"]
+
+
+def test_given_axes():
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    histories = {"a": make_history(), "b": make_history()}
+    assert list(plots.task_weights(histories, axes)) == list(axes)
+    assert plots.task_losses(make_history(), axes[0]) is axes[0]
+    assert plots.delta_m({"a": 1.0}, axes[1]) is axes[1]
+    assert plt.get_fignums() == []
+    with pytest.raises(ValueError, match="to be 2 axes.*Received: 1"):
+        plots.task_weights(histories, axes[0])
+
+
+def test_validation_of_some_epochs():
+    history = make_history(epochs=6)
+    history["val_seg_loss"] = history["val_depth_loss"] = [3.0, 2.0, 1.0]
+    ax = plots.task_losses(history, validation=True)
+    assert list(ax.get_lines()[0].get_xdata()) == [2, 4, 6]
+
+
+def test_one_epoch():
+    ax = plots.task_losses(make_history(epochs=1))
+    assert ax.get_lines()[0].get_marker() == "o"
+    draw(ax)
+
+
+@pytest.mark.parametrize(
+    "history, message",
+    [
+        ({}, "Received: {} of type"),
+        (None, "Received: None of type"),
+        ({"loss": [1.0]}, r"mean weight.*Received: a history with \['loss'\]"),
+        ({"a": make_history(), "b": {"loss": [1.0]}}, "mean weight"),
+    ],
+)
+def test_no_weights(history, message):
+    with pytest.raises(ValueError, match=message):
+        plots.task_weights(history)
+
+
+def test_delta_m():
+    result = {"equal": 0.0, "a": (-20.0, 2.0), "b": (5.0, np.nan), "c": np.nan}
+    ax = plots.delta_m(result)
+    widths = [patch.get_width() for patch in ax.patches]
+    assert widths == [0.0, -20.0, 5.0, 0.0]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts == ["+0.0", "−20.0 ± 2.0", "+5.0", "not defined"]
+    assert [x.get_text() for x in ax.get_yticklabels()] == list(result)
+    better, worse = ax.patches[1].get_facecolor(), ax.patches[2].get_facecolor()
+    assert colors.to_hex(better) == plots.COLORS[0].lower()
+    assert colors.to_hex(worse) == plots.COLORS[1].lower()
+    draw(ax)
+    with pytest.raises(ValueError, match="at least one"):
+        plots.delta_m({})
+
+
+@pytest.mark.parametrize(
+    "baseline, name",
+    [(None, "equal"), ({"seg_loss": 1.0, "depth_loss": 1.0}, "baseline")],
+)
+def test_delta_m_of_a_result(baseline, name):
+    ax = plots.delta_m(make_result(baseline))
+    expected = make_result(baseline).summary()
+    widths = [patch.get_width() for patch in ax.patches]
+    assert widths == [expected[x]["delta_m"][0] for x in expected]
+    assert ax.get_xlabel() == f"Δm against {name} (%), lower is better"
+    draw(ax)
+
+
+def test_matplotlib_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.delattr(matplotlib, "pyplot")
+    with pytest.raises(ImportError, match=r"pip install keras-mtl\[plots\]"):
+        plots.task_weights(make_history())
