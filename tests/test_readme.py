@@ -1,0 +1,85 @@
+"""The README says what the code does."""
+
+import pathlib
+import re
+
+import keras
+import numpy as np
+
+import keras_mtl
+from keras_mtl import methods
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+
+
+def section(name):
+    text = README.read_text(encoding="utf-8")
+    pattern = rf"<!-- {name}.*?-->\n(.*?)<!-- end of {name} -->"
+    return re.search(pattern, text, re.DOTALL).group(1).strip()
+
+
+def test_table_of_methods_is_that_of_the_registry():
+    assert section("methods") == methods.markdown_table()
+
+
+def test_first_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = README.read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    if keras.backend.backend() == "torch":
+        # Keras exports no SavedModel from PyTorch.
+        example = example.replace("model.export", "print")
+    inputs = keras.Input((8, 8, 3))
+    features = keras.layers.Conv2D(4, 3, padding="same")(inputs)
+    rng = np.random.default_rng(0)
+    names = {
+        "inputs": inputs,
+        "depth": keras.layers.Conv2D(1, 3, padding="same")(features),
+        "seg": keras.layers.Conv2D(
+            5, 3, padding="same", activation="softmax"
+        )(features),
+        "x": rng.normal(size=(16, 8, 8, 3)).astype("float32"),
+        "y_depth": rng.uniform(size=(16, 8, 8, 1)).astype("float32"),
+        "y_seg": rng.integers(0, 5, (16, 8, 8)),
+    }
+    exec(example, names)
+    assert len(names["history"].history["weight/seg"]) == 10
+    assert names["model"].tasks == ["seg", "depth"]
+
+
+def test_ways_to_give_a_weighting():
+    text = README.read_text(encoding="utf-8")
+    example = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    inputs = keras.Input((3,))
+    features = keras.layers.Dense(4)(inputs)
+    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+
+    class Data(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            x = np.ones((4, 3), "float32")
+            return x, {name: x[:, :1] for name in "ab"}
+
+    example = example.replace("loss=...", "loss='mse'")
+    exec(
+        example,
+        {
+            "model": model,
+            "optimizer": "adam",
+            "data": Data(),
+            "keras_mtl": keras_mtl,
+        },
+    )
+    assert model.weighting.update_every == 10
+
+
+def test_console_command_prints_the_table(capsys):
+    from keras_mtl import cli
+
+    assert cli.main(["methods", "--markdown"]) == 0
+    assert capsys.readouterr().out.strip() == section("methods")
+    assert cli.main(["methods"]) == 0
+    assert "NashMTL" in capsys.readouterr().out
