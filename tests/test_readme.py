@@ -34,10 +34,8 @@ def test_first_example_runs(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     names = {
         "inputs": inputs,
-        "depth": keras.layers.Conv2D(1, 3, padding="same")(features),
-        "seg": keras.layers.Conv2D(
-            5, 3, padding="same", activation="softmax"
-        )(features),
+        "depth": keras.layers.Dense(1)(features),
+        "seg": keras.layers.Dense(5, activation="softmax")(features),
         "x": rng.normal(size=(16, 8, 8, 3)).astype("float32"),
         "y_depth": rng.uniform(size=(16, 8, 8, 1)).astype("float32"),
         "y_seg": rng.integers(0, 5, (16, 8, 8)),
