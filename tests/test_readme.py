@@ -29,16 +29,16 @@ def test_first_example_runs(tmp_path, monkeypatch):
     if keras.backend.backend() == "torch":
         # Keras exports no SavedModel from PyTorch.
         example = example.replace("model.export", "print")
-    inputs = keras.Input((8, 8, 3))
-    features = keras.layers.Conv2D(4, 3, padding="same")(inputs)
+    inputs = keras.Input((3,))
+    features = keras.layers.Dense(4, activation="relu")(inputs)
     rng = np.random.default_rng(0)
     names = {
         "inputs": inputs,
         "depth": keras.layers.Dense(1)(features),
         "seg": keras.layers.Dense(5, activation="softmax")(features),
-        "x": rng.normal(size=(16, 8, 8, 3)).astype("float32"),
-        "y_depth": rng.uniform(size=(16, 8, 8, 1)).astype("float32"),
-        "y_seg": rng.integers(0, 5, (16, 8, 8)),
+        "x": rng.normal(size=(16, 3)).astype("float32"),
+        "y_depth": rng.uniform(size=(16, 1)).astype("float32"),
+        "y_seg": rng.integers(0, 5, (16, 1)),
     }
     exec(example, names)
     assert len(names["history"].history["weight/seg"]) == 10
