@@ -1,5 +1,10 @@
 """Multi-task learning for Keras 3."""
 
-from keras_mtl import backend
+from keras_mtl import datasets
+from keras_mtl import metrics
+from keras_mtl import models
+from keras_mtl import plots
 from keras_mtl import weightings
+from keras_mtl.benchmarking import benchmark
 from keras_mtl.model import MultiTaskModel
+from keras_mtl.version import __version__

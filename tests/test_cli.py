@@ -1,0 +1,82 @@
+"""The console command, run as a user runs it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from keras_mtl import cli
+
+needs_qm9 = pytest.mark.skipif(
+    importlib.util.find_spec("qm9pack") is None,
+    reason="needs the molecules of the package qm9pack",
+)
+SMALL = ["--epochs", "1", "--molecules", "80", "--weightings", "equal"]
+
+
+@needs_qm9
+def test_demo_prints_plots_and_exports(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    assert cli.main(["demo", *SMALL, "igb_v1+nash_mtl"]) == 0
+    printed = capsys.readouterr().out
+    assert "homo_mae" in printed and "igb_v1+nash_mtl" in printed
+    results = tmp_path / "demo_results"
+    assert {path.name for path in results.iterdir()} == {
+        *["task_weights.png", "task_losses.png", "delta_m.png"],
+        *["results.csv", "results.json"],
+    }
+    assert json.loads((results / "results.json").read_text())["summary"]
+    exported = tmp_path / "saved_models" / "qm9"
+    saved = "model.keras" if keras.backend.backend() == "torch" else None
+    assert (exported / (saved or "saved_model.pb")).exists()
+    # Nothing half-written stays beside it.
+    assert list(exported.parent.iterdir()) == [exported]
+
+
+@needs_qm9
+def test_benchmark_continues(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    path = tmp_path / "runs.jsonl"
+    command = ["benchmark", *SMALL, "--output", str(path), "--seeds"]
+    assert cli.main([*command, "0"]) == 0
+    first = path.read_text()
+    assert cli.main([*command, "0", "1"]) == 0
+    assert path.read_text().startswith(first)
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_unknown_weighting_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["demo", "--molecules", "80", "--weightings", "nash"]
+    assert cli.main(arguments) == 1
+    assert "Did you mean 'nash_mtl'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--molecules"])
+def test_counts_are_positive(option, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["demo", option, "0"])
+    assert "must be 1 or more, is 0" in capsys.readouterr().err
+
+
+def test_backend_is_switched(tmp_path):
+    other = "torch" if keras.backend.backend() != "torch" else "jax"
+    pytest.importorskip(other)
+    # The error comes after the switch, and needs no data.
+    command = ["demo", "--backend", other, "--weightings", "nash"]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    result = subprocess.run(
+        [sys.executable, "-m", "keras_mtl.cli", *command],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "Unknown weighting: 'nash'" in result.stderr
