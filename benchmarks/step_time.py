@@ -23,7 +23,7 @@ import time
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 TASKS = 11
-BATCH_SIZE = 128
+BATCH_SIZE = 512
 WEIGHTINGS = {
     "equal": "equal",
     "scale_invariant": "scale_invariant",

@@ -9,8 +9,9 @@ What it needs of a backend is a `pullback`, an object with four methods:
   tensor, back through the trunk; a list.
 - `loss(task, variables)`: the gradient of a task's loss through its head
   alone; a list.
-- `penalty(variables)`: the gradient of regularizers and `add_loss`; a list, or
-  `None`.
+- `penalty(variables)`: the gradients of regularizers and `add_loss` with
+  respect to the variables, a list, and to the copies of the boundary tensors,
+  a dict.
 
 A gradient that is zero for the structure of the graph may be `None`.
 """
@@ -211,9 +212,17 @@ def _sum(gradients):
     return functools.reduce(operator.add, given) if given else None
 
 
-def add_penalty(gradients, pullback, variables):
+def add_penalty(split, gradients, pullback, variables):
     """Lists the gradients of `variables` with that of the penalty added."""
-    penalty = pullback.penalty(variables) or [None] * len(variables)
+    direct, copies = pullback.penalty(variables)
+    cotangents = {
+        key: _sum([copies.get((key, task)) for task in tasks])
+        for key, tasks in split.boundary.items()
+    }
+    through_trunk = [None] * len(variables)
+    if any(cotangent is not None for cotangent in cotangents.values()):
+        through_trunk = pullback.trunk(cotangents, variables)
     return [
-        _sum([gradients.get(id(v)), g]) for v, g in zip(variables, penalty)
+        _sum([gradients.get(id(v)), *parts])
+        for v, *parts in zip(variables, direct, through_trunk)
     ]

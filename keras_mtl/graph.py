@@ -147,15 +147,17 @@ class GraphSplit:
         Returns:
             Flat list of output tensors, in the order of `model.outputs`.
         """
-        seen_by = {}
         everything = dict(values)
-        for task in self.tasks:
-            mine = {k: copies.get((k, task), v) for k, v in values.items()}
-            for step in self._head_steps:
-                if task in step.tasks:
-                    _run(step, mine, training)
-                    everything.update((k, mine[k]) for k in step.outputs)
-            seen_by[task] = mine
+        seen_by = {
+            task: {k: copies.get((k, task), v) for k, v in values.items()}
+            for task in self.tasks
+        }
+        # In the graph's order, which is that of the updates of a layer with a
+        # state that several heads call.
+        for step in self._head_steps:
+            (task,) = step.tasks
+            _run(step, seen_by[task], training)
+            everything.update((k, seen_by[task][k]) for k in step.outputs)
         for step in self._untrained_steps:
             _run(step, everything, training)
         seen_by[None] = everything
@@ -172,7 +174,8 @@ def _is_transparent(node):
         return False
     if type(model).call is not Functional.call:
         return False
-    if set(node.arguments.kwargs) - {"training"}:
+    given = {k for k, v in node.arguments.kwargs.items() if v is not None}
+    if given - {"training"}:
         return False
     return len(node.input_tensors) == len(model.inputs) and all(
         x.dtype == ref.dtype and len(x.shape) == len(ref.shape)

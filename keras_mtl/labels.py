@@ -1,49 +1,166 @@
 """Labels that are missing: NaN in a floating-point label."""
 
+import functools
+
+import keras
 from keras import ops
 from keras.src import backend
+from keras.src.losses.loss import apply_mask
+from keras.src.losses.loss import reduce_weighted_values
+from keras.src.metrics.reduction_metrics import MeanMetricWrapper
+from keras.src.trainers.compile_utils import CompileMetrics
 
 
 def split_missing(y_true, y_pred):
     """Separates the labels that are there from those that are missing.
-
-    A label is missing where it is NaN; with several components along its last
-    axis, it is missing if any of them is NaN. Integer labels are never missing
-    (give them a `sample_weight` of zero).
 
     Args:
         y_true: Labels of one task, of any shape.
         y_pred: Predictions of that task, of the rank of `y_true` or one more.
 
     Returns:
-        Tuple `(y_true, present)`: the labels with zeros for missing ones, and
-        a boolean tensor of the shape of the per-label losses, or `None` for
-        integer labels.
+        Tuple `(y_true, present)`: the labels with ones in place of NaN, and a
+        boolean tensor of the same shape, `None` for integer labels (give those
+        a `sample_weight` of zero).
     """
     y_true = ops.convert_to_tensor(y_true)
     if not backend.is_float_dtype(backend.standardize_dtype(y_true.dtype)):
         return y_true, None
-    if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
+    rank = len(y_true.shape)
+    if 1 < rank == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
+        # Or Keras would take the last axis for the components of a label.
         y_true = ops.expand_dims(y_true, -1)
     missing = ops.isnan(y_true)
-    y_true = ops.where(missing, ops.zeros_like(y_true), y_true)
-    if len(y_true.shape) > 1 and len(y_true.shape) == len(y_pred.shape):
-        missing = ops.any(missing, axis=-1)
+    # Unlike 0, 1 has a logarithm.
+    y_true = ops.where(missing, ops.ones_like(y_true), y_true)
     return y_true, ops.logical_not(missing)
 
 
-def mask_predictions(y_pred, present):
-    """Returns `y_pred` with `present` as (part of) its Keras mask.
+def label_rank(y_true, y_pred):
+    """Returns the rank of labels, less the axis of their components."""
+    rank = len(y_true.shape)
+    return rank - 1 if 1 < rank == len(y_pred.shape) else rank
 
-    Keras's losses take the mean over the unmasked entries alone, and are zero
-    where there are none.
+
+def reduce_present(present, rank):
+    """Tells of the first `rank` axes of a boolean tensor what is all there."""
+    axes = tuple(range(rank, len(present.shape)))
+    return ops.all(present, axis=axes) if axes else present
+
+
+def void_scalar(values, present):
+    """Makes a scalar NaN where a label is missing: it cannot be left out."""
+    return ops.where(ops.all(present), values, float("nan"))
+
+
+def can_leave_out(loss):
+    """Whether a loss leaves its reduction to Keras, as all but few do."""
+    return type(loss).__call__ is keras.losses.Loss.__call__
+
+
+def loss_of_present(loss, y_true, y_pred, sample_weight, present):
+    """Computes a loss over the labels that are not missing.
+
+    Args:
+        loss: `keras.losses.Loss`.
+        y_true: Labels, as `split_missing` returns them.
+        y_pred: Predictions.
+        sample_weight: Tensor or `None`.
+        present: Boolean tensor of the shape of the labels.
+
+    Returns:
+        The loss as `loss` reduces it; a mean is over the labels that are there,
+        and 0 where there are none.
     """
-    mask = backend.get_keras_mask(y_pred)
-    mask = present if mask is None else ops.logical_and(mask, present)
-    # A new tensor: the mask must not reach others who hold `y_pred`.
-    y_pred = ops.multiply(y_pred, 1)
-    backend.set_keras_mask(y_pred, mask)
-    return y_pred
+    masks = [backend.get_keras_mask(y_pred)]
+    y_pred = ops.convert_to_tensor(y_pred, loss.dtype)
+    values = loss.call(ops.convert_to_tensor(y_true, loss.dtype), y_pred)
+    masks.append(backend.get_keras_mask(values))
+    rank = len(values.shape)
+    if rank:
+        masks.append(reduce_present(present, rank))
+    else:
+        values = void_scalar(values, present)
+    if sample_weight is not None:
+        # A new tensor: on torch, Keras multiplies it with the mask in place.
+        sample_weight = ops.cast(sample_weight, loss.dtype) * 1.0
+        if len(sample_weight.shape) < rank:
+            ones = ops.ones_like(values)
+            sample_weight = expand_to_rank(sample_weight, rank) * ones
+    masks = [mask for mask in masks if mask is not None]
+    mask = functools.reduce(ops.logical_and, masks) if masks else None
+    return reduce_weighted_values(
+        values, sample_weight, mask, loss.reduction, loss.dtype
+    )
+
+
+def expand_to_rank(tensor, rank):
+    """Appends axes to a tensor that has less than `rank`."""
+    while len(tensor.shape) < rank:
+        tensor = ops.expand_dims(tensor, -1)
+    return tensor
+
+
+class PresentLabelMetrics(CompileMetrics):
+    """The compiled metrics, over the labels that are not missing.
+
+    Metrics that are functions, and those of Keras, leave out missing labels. A
+    `Metric` of the user's own gets the labels as they are; in
+    `weighted_metrics` it gets the weight 0 for those that are missing.
+    """
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if not self.built:
+            given = {name: y_true[name] for name in _given(y_true)}
+            self.build({**y_pred, **given}, y_pred)
+        sample_weight = sample_weight or {}
+        for name, true, pred, plain, weighted in zip(
+            self._resolved_output_names,
+            self._flatten_y(y_true),
+            self._flatten_y(y_pred),
+            self._flat_metrics,
+            self._flat_weighted_metrics,
+        ):
+            if true is None and (plain or weighted):
+                raise ValueError(
+                    f"Expected labels for the output {name!r}, which has "
+                    f"metrics. Received: labels for {_given(y_true)}"
+                )
+            for metric in plain.metrics if plain else []:
+                if _is_of_keras(metric):
+                    _update(metric, true, pred)
+                else:
+                    metric.update_state(true, pred)
+            for metric in weighted.metrics if weighted else []:
+                _update(metric, true, pred, sample_weight.get(name))
+
+
+def _given(values):
+    return [name for name, value in values.items() if value is not None]
+
+
+def _is_of_keras(metric):
+    return type(metric).__module__.startswith("keras.")
+
+
+def _update(metric, y_true, y_pred, weight=None):
+    labels, present = split_missing(y_true, y_pred)
+    if present is None:
+        return metric.update_state(y_true, y_pred, weight)
+    if type(metric).update_state is not MeanMetricWrapper.update_state:
+        present = reduce_present(present, label_rank(labels, y_pred))
+        weight = combine_weights(weight, present)
+        return metric.update_state(labels, y_pred, weight)
+    values = metric._fn(labels, y_pred, **metric._fn_kwargs)
+    if len(values.shape):
+        present = reduce_present(present, len(values.shape))
+        weight = combine_weights(weight, present)
+    else:
+        values = void_scalar(values, present)
+    weight = apply_mask(
+        weight, backend.get_keras_mask(y_pred), metric.dtype, reduction="sum"
+    )
+    return keras.metrics.Mean.update_state(metric, values, weight)
 
 
 def with_mask_of(source, tensor):
@@ -67,12 +184,9 @@ def combine_weights(sample_weight, present):
     """
     if sample_weight is None or present is None:
         return present if sample_weight is None else sample_weight
-    present = ops.cast(present, "float32")
-    sample_weight = ops.cast(sample_weight, "float32")
-    while len(sample_weight.shape) < len(present.shape):
-        sample_weight = ops.expand_dims(sample_weight, -1)
-    while len(present.shape) < len(sample_weight.shape):
-        present = ops.expand_dims(present, -1)
+    rank = max(len(sample_weight.shape), len(present.shape))
+    present = expand_to_rank(ops.cast(present, "float32"), rank)
+    sample_weight = expand_to_rank(ops.cast(sample_weight, "float32"), rank)
     return sample_weight * present
 
 
@@ -101,5 +215,5 @@ def by_output(what, values, output_keys):
         received = getattr(values, "shape", values)
     raise ValueError(
         f"Expected {what} to be a dict or list with one entry per output, that "
-        f"is for {output_keys}. Received: {received}"
+        f"is for {list(output_keys)}. Received: {received}"
     )

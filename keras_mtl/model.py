@@ -1,6 +1,7 @@
 """`MultiTaskModel`: a Functional model whose tasks are balanced."""
 
 import math
+import numbers
 import warnings
 
 import keras
@@ -8,7 +9,6 @@ from keras import ops
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
 from keras.src.saving.serialization_lib import SerializableDict
-from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.compile_utils import get_loss
 from keras.src.utils.tracking import DotNotTrackScope
 
@@ -17,6 +17,7 @@ from keras_mtl import labels
 from keras_mtl import weightings
 from keras_mtl.backend import BackendTrainer
 from keras_mtl.graph import GraphSplit
+from keras_mtl.metrics.task_means import TaskMeans
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
@@ -80,7 +81,10 @@ class MultiTaskModel(BackendTrainer, Functional):
         if isinstance(outputs, dict):
             # Flattened as the outputs are, which may be in another order.
             self.output_keys = keras.tree.flatten({key: key for key in outputs})
-        if len(set(self.output_keys)) != len(self.outputs):
+        is_dict = isinstance(outputs, dict)
+        values = outputs.values() if is_dict else _as_list(outputs)
+        is_flat = not any(keras.tree.is_nested(value) for value in values)
+        if not is_flat or len(set(self.output_keys)) != len(self.outputs):
             raise ValueError(
                 "Expected `outputs` to be a flat dict, or a list of tensors "
                 f"of differently named layers. Received: outputs={outputs}"
@@ -138,9 +142,8 @@ class MultiTaskModel(BackendTrainer, Functional):
             self._resolved_losses = {}
             self._loss_factors = factors
             self.tasks = tasks
-            self._means = [
-                keras.metrics.Mean(name=f"{task}_loss") for task in tasks
-            ] + [keras.metrics.Mean(name=f"weight/{task}") for task in tasks]
+            self._loss_means = TaskMeans([f"{t}_loss" for t in tasks])
+            self._weight_means = TaskMeans([f"weight/{t}" for t in tasks])
         super().compile(
             optimizer=optimizer,
             metrics=None,
@@ -150,11 +153,11 @@ class MultiTaskModel(BackendTrainer, Functional):
             auto_scale_loss=auto_scale_loss,
         )
         with DotNotTrackScope():
-            self._compile_metrics = None
-            if metrics is not None or weighted_metrics is not None:
-                self._compile_metrics = _PresentLabelMetrics(
-                    metrics, weighted_metrics, output_names=self.output_names
-                )
+            # Without metrics, too: with it, `fit` looks at one batch first, and
+            # shuffles, as it does for a plain model.
+            self._compile_metrics = labels.PresentLabelMetrics(
+                metrics, weighted_metrics, output_names=self.output_names
+            )
             self.loss = loss
             self._compile_config = SerializableDict(
                 **{
@@ -172,7 +175,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         self._set_weighting(weighting)
 
     def _losses_by_output(self, loss):
-        names = self.output_keys
+        names = list(self.output_keys)
         if loss is None:
             raise ValueError(
                 "Expected `loss` to be a dict with one loss per output, that "
@@ -211,14 +214,15 @@ class MultiTaskModel(BackendTrainer, Functional):
             factors = labels.by_output(
                 "`loss_weights`", factors, self.output_keys
             )
-        unknown = [name for name in factors if name not in tasks]
-        if unknown and isinstance(loss_weights, dict):
+        unknown = [name for name in factors if name not in self.output_keys]
+        if unknown:
             raise ValueError(
-                f"`loss_weights` has keys that are no task: {unknown}. The "
-                f"tasks are {tasks}. Received: loss_weights={loss_weights}"
+                f"`loss_weights` has keys that are no output: {unknown}. The "
+                f"outputs are {list(self.output_keys)}. "
+                f"Received: loss_weights={loss_weights}"
             )
         for name, factor in factors.items():
-            if factor is not None and not isinstance(factor, (int, float)):
+            if factor is not None and not isinstance(factor, numbers.Real):
                 raise ValueError(
                     f"Expected the entry of `loss_weights` for {name!r} to be "
                     f"a number. Received: {factor} of type {type(factor)}"
@@ -230,9 +234,17 @@ class MultiTaskModel(BackendTrainer, Functional):
         """The `Weighting` in use, `None` before `compile`."""
         return self._weighting
 
+    @property
+    def weights(self):
+        """The weights of the network, which are those of the plain model."""
+        # Before `__init__` is done, Keras asks for them, too.
+        weighting = getattr(self, "_weighting", None)
+        own = set() if weighting is None else set(map(id, weighting.weights))
+        return [v for v in super().weights if id(v) not in own]
+
     def _set_weighting(self, weighting):
         with DotNotTrackScope():
-            self._split = self._check_weighting(weighting, self.tasks)
+            self._split = self._check_weighting(weighting, list(self.tasks))
         if not weighting.built:
             weighting.build((len(self.tasks),))
         if self._weighting is not None:
@@ -306,6 +318,19 @@ class MultiTaskModel(BackendTrainer, Functional):
             x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
         )
 
+    def export(self, filepath, *args, **kwargs):
+        """Exports the network alone, as `keras.Model.export`."""
+        network = Functional(self.input, self.output, name=self.name)
+        network.export(filepath, *args, **kwargs)
+
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            # Layers may have been frozen since `compile`.
+            with DotNotTrackScope():
+                tasks = list(self.tasks)
+                self._split = self._check_weighting(self.weighting, tasks)
+        return super().make_train_function(force)
+
     def call(self, inputs, training=None, mask=None):
         if self._cut is None:
             return super().call(inputs, training=training, mask=mask)
@@ -345,6 +370,10 @@ class MultiTaskModel(BackendTrainer, Functional):
     def flat_inputs(self, inputs):
         """Returns the inputs as a list, in the order of `self.inputs`."""
         return self._standardize_inputs(inputs)
+
+    def first_input(self, x):
+        """Returns the first tensor of the inputs; optional ones may be None."""
+        return next(i for i in keras.tree.flatten(x) if i is not None)
 
     def run_heads(self, values, copies, training):
         """Returns the outputs in their structure. See `GraphSplit`."""
@@ -404,17 +433,19 @@ class MultiTaskModel(BackendTrainer, Functional):
         y = self._labels(y)
         y_pred = labels.by_output("predictions", y_pred, self.output_keys)
         sample_weight = self._sample_weights(sample_weight)
-        losses = []
-        for i, task in enumerate(self.tasks):
-            loss, weight = self._task_loss(
+        losses, counts = [], []
+        for task in self.tasks:
+            loss, count = self._task_loss(
                 task, y[task], y_pred[task], sample_weight[task]
             )
-            self._means[i].update_state(
-                unscale_loss_for_distribution(loss), sample_weight=weight
-            )
-            factor = self._loss_factors[task]
-            losses.append(loss if factor is None else loss * factor)
-        return losses
+            losses.append(loss)
+            counts.append(ops.cast(1.0 if count is None else count, "float32"))
+        self._loss_means.update_state(
+            unscale_loss_for_distribution(ops.stop_gradient(ops.stack(losses))),
+            ops.stack(counts),
+        )
+        factors = [self._loss_factors[task] for task in self.tasks]
+        return [x if f is None else x * f for x, f in zip(losses, factors)]
 
     def _task_loss(self, task, y_true, y_pred, sample_weight):
         """Returns a task's loss and its weight in the mean of the epoch."""
@@ -422,27 +453,39 @@ class MultiTaskModel(BackendTrainer, Functional):
             self._resolved_losses[task] = get_loss(
                 self._task_losses[task], y_true, y_pred
             )
-        weight = y_pred.shape[0]
-        y_true, present = labels.split_missing(y_true, y_pred)
-        if present is not None:
-            y_pred = labels.mask_predictions(y_pred, present)
+        loss = self._resolved_losses[task]
+        # `None` where the batch size is not static: then, as in plain Keras, a
+        # last batch that is smaller counts the same.
+        count = y_pred.shape[0]
+        known, present = labels.split_missing(y_true, y_pred)
+        if present is None or not labels.can_leave_out(loss):
+            loss = loss(y_true, y_pred, sample_weight)
+        else:
+            loss = labels.loss_of_present(
+                loss, known, y_pred, sample_weight, present
+            )
+            rank = labels.label_rank(known, y_pred)
+            present = labels.reduce_present(present, rank)
             share = ops.mean(ops.cast(present, "float32"))
-            weight = share if weight is None else weight * share
-        loss = self._resolved_losses[task](y_true, y_pred, sample_weight)
+            count = share if count is None else count * share
         if len(loss.shape):
             raise ValueError(
                 f"Expected the loss of task {task!r} to be a scalar; a "
                 '`keras.losses.Loss` needs a reduction, such as "mean". '
                 f"Received: a loss of shape {tuple(loss.shape)}"
             )
-        return ops.cast(loss, "float32"), weight
+        return ops.cast(loss, "float32"), count
 
     def _labels(self, y):
-        y = labels.by_output("labels", y, self.output_keys)
+        names = self.output_keys
+        if isinstance(y, (list, tuple)) and len(y) == len(self.tasks):
+            # As Keras does, without entries for outputs that have no loss.
+            names = [name for name in names if name in self.tasks]
+        y = labels.by_output("labels", y, names)
         missing = [task for task in self.tasks if y.get(task) is None]
         if missing:
             raise ValueError(
-                f"Expected labels for all tasks: {self.tasks}. Missing: "
+                f"Expected labels for all tasks: {list(self.tasks)}. Missing: "
                 f"{missing}. Received: {list(y)}. Labels that only some "
                 "samples have are NaN where they are missing."
             )
@@ -453,27 +496,42 @@ class MultiTaskModel(BackendTrainer, Functional):
             weights = labels.by_output(
                 "`sample_weight`", sample_weight, self.output_keys
             )
+            unknown = [name for name in weights if name not in self.output_keys]
+            if unknown:
+                raise ValueError(
+                    f"`sample_weight` has keys that are no output: {unknown}. "
+                    f"The outputs are {list(self.output_keys)}. "
+                    f"Received: {list(weights)}"
+                )
             return {task: weights.get(task) for task in self.tasks}
         return {task: sample_weight for task in self.tasks}
 
     def update_weight_metrics(self, weights):
         """Records the weights, shape `(T,)`, of a step."""
-        for i, mean in enumerate(self._means[len(self.tasks) :]):
-            mean.update_state(weights[i])
+        self._weight_means.update_state(weights)
 
     # Metrics
 
     @property
     def metrics(self):
-        return super().metrics + (self._means if self.compiled else [])
+        own = [self._loss_means, self._weight_means] if self.compiled else []
+        return super().metrics + own
+
+    def _flatten_metrics_in_order(self, logs):
+        # As plain Keras, where each loss is a metric of its own.
+        tasks = self.tasks
+        if not isinstance(self._outputs_struct, dict):
+            tasks = [name for name in self.output_keys if name in tasks]
+        names = ["loss", *(f"{t}_loss" for t in tasks), *self.metrics_names]
+        names = [name for name in dict.fromkeys(names) if name in logs]
+        rest = sorted(name for name in logs if name not in names)
+        return [logs[name] for name in names + rest]
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        if self._compile_metrics is not None:
-            y_pred = labels.by_output("predictions", y_pred, self.output_keys)
-            # An output without a loss may have no labels, nor a metric.
-            y = {**y_pred, **self._labels(y)}
-            weights = self._sample_weights(sample_weight)
-            self._compile_metrics.update_state(y, y_pred, weights)
+        y_pred = labels.by_output("predictions", y_pred, self.output_keys)
+        y = {**dict.fromkeys(self.output_keys), **self._labels(y)}
+        weights = self._sample_weights(sample_weight)
+        self._compile_metrics.update_state(y, y_pred, weights)
         return self.get_metrics_result()
 
     def test_step(self, *args):
@@ -482,32 +540,6 @@ class MultiTaskModel(BackendTrainer, Functional):
         logs, *state = result if isinstance(result, tuple) else (result,)
         logs = {k: v for k, v in logs.items() if not k.startswith("weight/")}
         return (logs, *state) if state else logs
-
-
-class _PresentLabelMetrics(CompileMetrics):
-    """The compiled metrics, over the labels that are not missing."""
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        if not self.built:
-            self.build(y_true, y_pred)
-        y_pred_flat = self._flatten_y(y_pred)
-        names = self._resolved_output_names
-        for name, true, pred, plain, weighted in zip(
-            names,
-            self._flatten_y(y_true),
-            y_pred_flat,
-            self._flat_metrics,
-            self._flat_weighted_metrics,
-        ):
-            if not (plain or weighted):
-                continue
-            true, present = labels.split_missing(true, pred)
-            weight = (sample_weight or {}).get(name)
-            if plain:
-                plain.update_state(true, pred, present)
-            if weighted:
-                weight = labels.combine_weights(weight, present)
-                weighted.update_state(true, pred, weight)
 
 
 class _EpochHooks(keras.callbacks.Callback):
@@ -520,7 +552,12 @@ class _EpochHooks(keras.callbacks.Callback):
 
     def insert_into(self, callback_list):
         """Comes first: what a later callback saves must be up to date."""
-        callback_list.callbacks.insert(0, self)
+        others = [
+            callback
+            for callback in callback_list.callbacks
+            if not isinstance(callback, _EpochHooks)
+        ]
+        callback_list.callbacks[:] = [self, *others]
 
     def on_epoch_begin(self, epoch, logs=None):
         self._weighting.on_epoch_begin()

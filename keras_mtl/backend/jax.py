@@ -30,14 +30,14 @@ class BackendTrainer:
         def trunk(trainable):
             with self._scope(trainable, others) as scope:
                 values = self._split.run_trunk(self.flat_inputs(x), True)
-                penalty = self.sum_penalties(scope.losses)
+                added = self.sum_penalties(scope.losses)
             boundary = {key: values[key] for key in self._split.boundary}
             masks = {key: get_keras_mask(v) for key, v in values.items()}
             rest = self._updated(scope, self.non_trainable_variables)
-            return (boundary, penalty), (values, masks, rest)
+            return (boundary, added), (values, masks, rest)
 
-        (boundary, trunk_penalty), pull_trunk, (values, masks, others) = (
-            jax.vjp(trunk, trainable, has_aux=True)
+        (boundary, trunk_added), pull_trunk, (values, masks, others) = jax.vjp(
+            trunk, trainable, has_aux=True
         )
         copies = {
             (key, task): boundary[key]
@@ -54,20 +54,27 @@ class BackendTrainer:
             mapping = [(self.metrics_variables, metrics_state)]
             with self._scope(trainable, others, *mapping) as scope:
                 y_pred = self.run_heads(values, copies, True)
+                added = self.sum_penalties(scope.losses)
                 losses = self.compute_task_losses(y, y_pred, sample_weight)
-                penalty = self.compute_penalty()
             rest = self._updated(scope, self.non_trainable_variables)
             metrics = self._updated(scope, self.metrics_variables)
-            return (losses, penalty), (y_pred, rest, metrics)
+            return (losses, added), (y_pred, rest, metrics)
 
-        (losses, head_penalty), pull_heads, (y_pred, others, metrics_state) = (
+        (losses, heads_added), pull_heads, (y_pred, others, metrics_state) = (
             jax.vjp(heads, trainable, copies, has_aux=True)
         )
+
+        def regularize(trainable):
+            with self._scope(trainable, others):
+                return self.compute_penalty()
+
+        regularization, pull_regularizers = jax.vjp(regularize, trainable)
         pullback = VjpPullback(
             self._split,
             self.trainable_variables,
-            (pull_trunk, boundary, trunk_penalty),
-            (pull_heads, losses, head_penalty),
+            (pull_trunk, boundary, trunk_added),
+            (pull_heads, losses, heads_added),
+            (pull_regularizers, regularization),
             scale,
         )
         mapping = [(self.metrics_variables, metrics_state)]
@@ -79,7 +86,7 @@ class BackendTrainer:
         others = self._updated(scope, self.non_trainable_variables)
         metrics_state = self._updated(scope, self.metrics_variables)
         gradients = balancing.add_penalty(
-            gradients, pullback, self.trainable_variables
+            self._split, gradients, pullback, self.trainable_variables
         )
         gradients = [
             jnp.zeros_like(value) if g is None else g
@@ -88,7 +95,8 @@ class BackendTrainer:
         trainable, optimizer_state = self.optimizer.stateless_apply(
             optimizer_state, gradients, trainable
         )
-        penalties = [p for p in (trunk_penalty, head_penalty) if p is not None]
+        penalties = [trunk_added, heads_added, regularization]
+        penalties = [p for p in penalties if p is not None]
         logs, metrics_state = self._update_metrics_variables(
             metrics_state,
             self.total_loss(losses, sum(penalties) if penalties else None),
@@ -99,6 +107,12 @@ class BackendTrainer:
         )
         return logs, (trainable, others, optimizer_state, metrics_state)
 
+    def compute_loss_and_updates(self, *args, **kwargs):
+        # Layers know the losses that they added by the ids of tensors, which
+        # new tensors may have again.
+        self._clear_losses()
+        return super().compute_loss_and_updates(*args, **kwargs)
+
     def _scope(self, trainable, others, *more):
         pairs = [
             (self.trainable_variables, trainable),
@@ -106,6 +120,7 @@ class BackendTrainer:
             *more,
         ]
         mapping = [pair for each in pairs for pair in zip(*each)]
+        self._clear_losses()
         return keras.StatelessScope(mapping, collect_losses=True)
 
     def _updated(self, scope, variables):
@@ -113,56 +128,67 @@ class BackendTrainer:
 
 
 class VjpPullback:
-    """The gradients that `balancing` needs, from two calls of `jax.vjp`."""
+    """The gradients that `balancing` needs, from calls of `jax.vjp`."""
 
-    def __init__(self, split, variables, trunk, heads, scale):
+    def __init__(self, split, variables, trunk, heads, regularizers, scale):
         self._split = split
         self._places = {id(v): i for i, v in enumerate(variables)}
-        self._pull_trunk, self._boundary, self._trunk_penalty = trunk
-        self._pull_heads, self._losses, self._head_penalty = heads
+        self._pull_trunk, self._boundary, self._trunk_added = trunk
+        self._pull_heads, self._losses, self._heads_added = heads
+        self._pull_regularizers, self._regularization = regularizers
         self._scale = scale
 
     def _pick(self, gradients, variables):
         return [gradients[self._places[id(v)]] for v in variables]
 
-    def _through_heads(self, losses, penalty):
-        if self._head_penalty is None:
-            penalty = None
-        return self._pull_heads(([x * self._scale for x in losses], penalty))
+    def _through_heads(self, losses, added=0.0):
+        losses = [jnp.float32(loss) * self._scale for loss in losses]
+        return self._pull_heads((losses, _like(self._heads_added, added)))
 
-    def heads(self):
-        ones = [jnp.ones(())] * len(self._losses)
-        gradients, copies = self._through_heads(ones, jnp.zeros(()))
-        own = self._split.head_variables
-        return copies, {t: self._pick(gradients, own[t]) for t in own}
-
-    def trunk(self, cotangents, variables):
-        cotangents = {
+    def _through_trunk(self, cotangents, added=0.0):
+        boundary = {
             key: jnp.zeros_like(tensor)
             if cotangents.get(key) is None
             else cotangents[key]
             for key, tensor in self._boundary.items()
         }
-        penalty = None if self._trunk_penalty is None else jnp.zeros(())
-        (gradients,) = self._pull_trunk((cotangents, penalty))
-        return self._pick(gradients, variables)
+        added = _like(self._trunk_added, added)
+        (gradients,) = self._pull_trunk((boundary, added))
+        return gradients
+
+    def heads(self):
+        gradients, copies = self._through_heads([1.0] * len(self._losses))
+        own = self._split.head_variables
+        return copies, {t: self._pick(gradients, own[t]) for t in own}
+
+    def trunk(self, cotangents, variables):
+        return self._pick(self._through_trunk(cotangents), variables)
 
     def loss(self, task, variables):
-        one = [jnp.float32(task == other) for other in self._split.tasks]
-        gradients, _ = self._through_heads(one, jnp.zeros(()))
+        one = [float(task == other) for other in self._split.tasks]
+        gradients, _ = self._through_heads(one)
         return self._pick(gradients, variables)
 
     def penalty(self, variables):
-        parts = []
-        if self._trunk_penalty is not None:
-            zeros = keras.tree.map_structure(jnp.zeros_like, self._boundary)
-            parts += self._pull_trunk((zeros, self._scale))
-        if self._head_penalty is not None:
-            zeros = [jnp.zeros(())] * len(self._losses)
-            parts += self._through_heads(zeros, self._scale)[:1]
+        parts, copies = [], {}
+        if self._regularization is not None:
+            scale = _like(self._regularization, self._scale)
+            parts += self._pull_regularizers(scale)
+        if self._trunk_added is not None:
+            parts.append(self._through_trunk({}, self._scale))
+        if self._heads_added is not None:
+            zeros = [0.0] * len(self._losses)
+            gradients, copies = self._through_heads(zeros, self._scale)
+            parts.append(gradients)
         if not parts:
-            return None
-        return [sum(gs) for gs in zip(*(self._pick(p, variables) for p in parts))]
+            return [None] * len(variables), {}
+        parts = [self._pick(part, variables) for part in parts]
+        return [sum(gradients) for gradients in zip(*parts)], copies
+
+
+def _like(reference, value):
+    """Returns `value` as a cotangent of `reference`, which may be `None`."""
+    return None if reference is None else jnp.asarray(value, reference.dtype)
 
 
 def _set_mask(tensor, mask):

@@ -47,7 +47,10 @@ class Pullback:
         return self.gradients([self._losses[task]], variables)
 
     def penalty(self, variables):
-        """Returns the gradients of the penalty, `None` if there is none."""
+        """Returns the gradients of the penalty for variables and copies."""
         if self._penalty is None:
-            return None
-        return self.gradients([self._penalty], variables)
+            return [None] * len(variables), {}
+        sources = [*variables, *self._copies.values()]
+        gradients = self.gradients([self._penalty], sources)
+        copies = dict(zip(self._copies, gradients[len(variables) :]))
+        return gradients[: len(variables)], copies

@@ -36,12 +36,14 @@ class BackendTrainer:
             self._split, self.weighting, tf.stack(losses), pullback, scale
         )
         variables = self.trainable_variables
-        gradients = balancing.add_penalty(gradients, pullback, variables)
+        gradients = balancing.add_penalty(
+            self._split, gradients, pullback, variables
+        )
         self.optimizer.apply_gradients(zip(gradients, variables))
         self.update_weight_metrics(weights)
         self._loss_tracker.update_state(
             unscale_loss_for_distribution(self.total_loss(losses, penalty)),
-            sample_weight=tf.shape(keras.tree.flatten(x)[0])[0],
+            sample_weight=tf.shape(self.first_input(x))[0],
         )
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 

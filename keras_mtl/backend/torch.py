@@ -32,12 +32,14 @@ class BackendTrainer:
                 self._split, self.weighting, torch.stack(losses), pullback, scale
             )
             variables = self.trainable_variables
-            gradients = balancing.add_penalty(gradients, pullback, variables)
+            gradients = balancing.add_penalty(
+                self._split, gradients, pullback, variables
+            )
             self.optimizer.apply(gradients, variables)
             self.update_weight_metrics(weights)
             self._loss_tracker.update_state(
                 self.total_loss(losses, penalty),
-                sample_weight=keras.tree.flatten(x)[0].shape[0],
+                sample_weight=self.first_input(x).shape[0],
             )
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 

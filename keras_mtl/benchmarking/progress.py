@@ -12,8 +12,8 @@ def progress_display(progress, runs, epochs):
     except ImportError:
         return _Lines(runs, epochs)
     console = rich.get_console()
-    moves = console.is_terminal or console.is_jupyter
-    return _Bar(runs, epochs) if moves else _Lines(runs, epochs)
+    # In a notebook, rich's bar would need a widget that is not saved with it.
+    return (_Bar if console.is_terminal else _Lines)(runs, epochs)
 
 
 class _Silent:

@@ -10,8 +10,8 @@ class Chain(Weighting):
 
     The loss-balancing methods give the weights λ; the gradient-balancing method
     then sees the losses λ L and the gradients of λ L. The shared parameters
-    follow both, the tasks' own parameters λ alone (and the gradient-balancing
-    method's weights if it has `weigh_heads`).
+    follow both, the tasks' own parameters λ alone, also where the
+    gradient-balancing method has `weigh_heads`.
 
     `weighting=["igb_v1", "nash_mtl"]` makes one.
 
@@ -56,7 +56,7 @@ class Chain(Weighting):
 
     def head_weights(self):
         weights = 1.0
-        for weighting in self.weightings:
+        for weighting in self.weightings[:-1]:
             weights = weights * weighting.head_weights()
         return weights
 

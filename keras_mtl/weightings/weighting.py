@@ -1,6 +1,7 @@
 """The base classes of all weightings."""
 
 import inspect
+import warnings
 
 import keras
 from keras import ops
@@ -155,18 +156,21 @@ class Weighting(keras.layers.Layer):
 
     def load_own_variables(self, store):
         variables = self._own_state()
-        shapes = [tuple(store[key].shape) for key in sorted(store.keys(), key=int)]
+        keys = sorted(store.keys(), key=int)
+        shapes = [tuple(store[key].shape) for key in keys]
         expected = [tuple(v.shape) for v in variables]
-        if shapes != expected:
-            raise ValueError(
-                f"Expected the state of {type(self).__name__} for "
-                f"{getattr(self, 'num_tasks', 0)} tasks, variables of shapes "
-                f"{expected}. Received: variables of shapes {shapes}. Was the "
-                "file saved with another weighting? `load_weights(..., "
-                "skip_mismatch=True)` loads the network alone."
+        if shapes == expected:
+            for key, variable in zip(keys, variables):
+                variable.assign(store[key])
+        elif shapes:
+            # As with an optimizer: the network's weights are what counts.
+            warnings.warn(
+                f"Expected the state of {type(self).__name__}, variables of "
+                f"shapes {expected}. Received: variables of shapes {shapes}. "
+                "The file was saved with another weighting or other tasks; the "
+                "state is left as it is.",
+                stacklevel=2,
             )
-        for i, variable in enumerate(variables):
-            variable.assign(store[str(i)])
 
     def get_config(self):
         # As in scikit-learn, each argument of the constructor is an attribute.

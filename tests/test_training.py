@@ -1,0 +1,381 @@
+"""Equal weights through MultiTaskModel train as plain Keras does."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import keras_mtl
+from tests import utils
+
+RNG = np.random.default_rng(3)
+SAMPLES, FEATURES, BATCH = 20, 5, 8
+X = RNG.normal(size=(SAMPLES, FEATURES)).astype("float32")
+Y = {
+    "a": RNG.normal(size=(SAMPLES, 1)).astype("float32"),
+    "b": RNG.integers(0, 3, SAMPLES),
+    "c": RNG.normal(size=SAMPLES).astype("float32"),
+}
+SAMPLE_WEIGHT = {t: RNG.uniform(0.5, 2.0, SAMPLES) for t in Y}
+LOSS = {"c": "mse", "a": "mae", "b": "sparse_categorical_crossentropy"}
+
+WEIGHTINGS = {
+    "equal": "equal",
+    "parameters": "sum",
+    "features": functools.partial(
+        keras_mtl.weightings.Sum, gradients="features"
+    ),
+    "every second step": functools.partial(
+        keras_mtl.weightings.Sum, update_every=2
+    ),
+}
+
+
+class PlainModel(keras.Model):
+    """Plain Keras, but for what it does wrong on JAX.
+
+    There, layers know their losses by the ids of tensors, which may be those of
+    tensors of an earlier step, so that a loss is lost now and then.
+    """
+
+    def compute_loss_and_updates(self, *args, **kwargs):
+        self._clear_losses()
+        return super().compute_loss_and_updates(*args, **kwargs)
+
+
+class WithLoss(layers.Layer):
+    """Adds a loss of its activations and of a variable of its own."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x):
+        self.add_loss(0.1 * ops.mean(x**2))
+        self.add_loss(0.01 * self.scale**2)
+        return x * self.scale
+
+
+class DropoutWithin(layers.Layer):
+    """Takes `training` from the model, since `call` does not."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dropout = layers.Dropout(0.5, seed=11)
+
+    def call(self, x):
+        return self.dropout(x)
+
+
+def rich_model(cls):
+    """Has all that a layer can do to a training step."""
+    keras.utils.set_random_seed(1)
+    x = keras.Input((FEATURES,))
+    h = layers.Dense(6, activation="tanh", kernel_regularizer="l2")(x)
+    h = layers.BatchNormalization()(h)
+    h = layers.Dropout(0.3, seed=5)(h)
+    h = DropoutWithin()(h)
+    added = WithLoss()
+    h = added(layers.Dense(6, activity_regularizer="l2")(added(h)))
+    twice = layers.Dense(6, activation="tanh", activity_regularizer="l2")
+    h = twice(twice(h))
+    # Plain Keras on JAX keeps only the last loss of a layer called twice.
+    again = layers.Dense(6) if utils.BACKEND == "jax" else twice
+    a = layers.Dropout(0.3, seed=6)(h)
+    a = layers.Dense(1, kernel_regularizer="l1", name="a")(WithLoss()(a))
+    b = layers.Dense(4)(layers.BatchNormalization()(h))
+    b = layers.Dense(3, activation="softmax", name="b")(b)
+    c = layers.Dense(1, activity_regularizer="l2", name="c")(again(h))
+    return cls(x, {"a": a, "b": b, "c": c})
+
+
+def small_model(cls, as_list=False):
+    keras.utils.set_random_seed(1)
+    x = keras.Input((FEATURES,), name="x")
+    h = layers.Dense(4, activation="tanh")(x)
+    outputs = [
+        layers.Dense(1, name="a")(h),
+        layers.Dense(3, activation="softmax", name="b")(h),
+        layers.Dense(1, name="c")(h),
+    ]
+    if as_list:
+        return cls(x, outputs)
+    return cls(x, dict(zip("abc", outputs)))
+
+
+def momentum():
+    return keras.optimizers.SGD(0.1, momentum=0.9)
+
+
+def compiled(model, weighting=None, **kwargs):
+    make_optimizer = kwargs.pop("make_optimizer", momentum)
+    options = {
+        "optimizer": make_optimizer(),
+        "loss": LOSS,
+        **utils.EAGER,
+        **kwargs,
+    }
+    if weighting is not None:
+        options["weighting"] = weighting
+    model.compile(**options)
+    return model
+
+
+def assert_same_training(plain, history, model, model_history):
+    for key, values in history.history.items():
+        np.testing.assert_allclose(
+            model_history.history[key], values, 1e-5, 1e-5, err_msg=key
+        )
+    own = set(map(id, model.weighting.variables))
+    variables = [v for v in model.variables if id(v) not in own]
+    assert len(variables) == len(plain.variables)
+    for ours, theirs in zip(variables, plain.variables):
+        np.testing.assert_allclose(
+            ours, theirs, 1e-5, 1e-5, err_msg=theirs.path
+        )
+
+
+def compare(build, fit, weightings=("equal", "parameters"), **options):
+    """Fits plain Keras and `MultiTaskModel` and compares the outcome."""
+    plain = compiled(build(PlainModel), **options)
+    history = fit(plain)
+    for name in weightings:
+        weighting = WEIGHTINGS[name]
+        weighting = weighting if isinstance(weighting, str) else weighting()
+        model = build(keras_mtl.MultiTaskModel)
+        compiled(model, weighting, **options)
+        assert_same_training(plain, history, model, fit(model))
+
+
+@pytest.mark.parametrize("mode", utils.MODES)
+def test_trains_as_plain_keras(mode):
+    def fit(model):
+        return model.fit(
+            X,
+            Y,
+            sample_weight=SAMPLE_WEIGHT,
+            validation_data=(X[:9], {t: y[:9] for t, y in Y.items()}),
+            batch_size=BATCH,
+            epochs=2,
+            verbose=0,
+        )
+
+    slow = (utils.BACKEND, mode) == ("jax", "eager")
+    compare(
+        rich_model,
+        fit,
+        ("equal", "parameters") if slow else WEIGHTINGS,
+        metrics={"b": ["accuracy"], "a": ["mae", "mse"]},
+        weighted_metrics={"c": ["mae"], "b": ["accuracy"]},
+        loss_weights={"a": 2.0, "b": 1.0, "c": 0.5},
+        **utils.MODES[mode],
+    )
+
+
+@pytest.mark.skipif(
+    utils.BACKEND != "tensorflow", reason="JAX does in the test above"
+)
+def test_trains_as_plain_keras_with_xla():
+    options = {"run_eagerly": False, "jit_compile": True}
+    compare(small_model, fit_arrays, ("equal", "every second step"), **options)
+
+
+def fit_arrays(model, **kwargs):
+    return model.fit(
+        X, Y, **{"batch_size": BATCH, "epochs": 2, "verbose": 0, **kwargs}
+    )
+
+
+def test_list_outputs_with_list_losses():
+    def fit(model):
+        return model.fit(
+            X,
+            [Y["a"], Y["b"], Y["c"]],
+            sample_weight=list(SAMPLE_WEIGHT.values()),
+            validation_split=0.2,
+            batch_size=BATCH,
+            verbose=0,
+        )
+
+    compare(
+        functools.partial(small_model, as_list=True),
+        fit,
+        loss=[LOSS[task] for task in "abc"],
+        loss_weights=[2.0, 1.0, 0.5],
+        metrics=[["mae"], ["accuracy"], None],
+    )
+
+
+def test_list_outputs_with_dicts():
+    compare(
+        functools.partial(small_model, as_list=True),
+        lambda model: fit_arrays(model, epochs=1),
+        metrics={"a": "mae"},
+    )
+
+
+def test_dict_keys_that_are_not_layer_names():
+    def build(cls):
+        keras.utils.set_random_seed(1)
+        x = keras.Input((FEATURES,))
+        h = layers.Dense(4)(x)
+        outputs = {"z": layers.Dense(1, name="a")(h)}
+        outputs["b"] = layers.Dense(3, activation="softmax", name="m")(h)
+        outputs["a"] = layers.Dense(1, name="z")(h)
+        return cls(x, outputs)
+
+    y = {"z": Y["a"], "b": Y["b"], "a": Y["c"]}
+    compare(
+        build,
+        lambda model: model.fit(X, y, batch_size=BATCH, verbose=0),
+        loss={"z": "mse", "b": LOSS["b"], "a": "mae"},
+        metrics={"z": "mae", "b": "accuracy"},
+    )
+
+
+def test_one_loss_for_all_outputs_and_one_sample_weight():
+    def build(cls):
+        keras.utils.set_random_seed(1)
+        x = keras.Input((FEATURES,))
+        h = layers.Dense(4)(x)
+        return cls(x, {t: layers.Dense(1, name=t)(h) for t in "ab"})
+
+    def fit(model):
+        y = {"a": Y["a"], "b": Y["c"]}
+        weight = SAMPLE_WEIGHT["a"]
+        return model.fit(
+            X, y, sample_weight=weight, batch_size=BATCH, verbose=0
+        )
+
+    compare(build, fit, loss="mse", weighted_metrics=[["mae"], ["mse"]])
+
+
+def test_an_output_without_a_loss():
+    y = {"a": Y["a"], "b": Y["b"]}
+    compare(
+        small_model,
+        lambda model: model.fit(X, y, batch_size=BATCH, verbose=0),
+        loss={**LOSS, "c": None},
+    )
+    compare(
+        functools.partial(small_model, as_list=True),
+        lambda model: model.fit(X, [*y.values()], verbose=0),
+        loss=["mae", "sparse_categorical_crossentropy", None],
+    )
+
+
+def test_crossentropy_and_accuracy_find_their_form():
+    compare(
+        small_model,
+        lambda model: fit_arrays(model, epochs=1),
+        loss={"a": "mse", "b": "crossentropy", "c": "mse"},
+        metrics={"b": "acc"},
+    )
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return -(-SAMPLES // BATCH)
+
+    def __getitem__(self, index):
+        part = slice(index * BATCH, (index + 1) * BATCH)
+        weight = {t: w[part] for t, w in SAMPLE_WEIGHT.items()}
+        return {"x": X[part]}, {t: y[part] for t, y in Y.items()}, weight
+
+
+def generator():
+    batches = Batches()
+    while True:
+        yield from (batches[i] for i in range(len(batches)))
+
+
+def torch_loader():
+    import torch
+
+    rows = [
+        (X[i], {t: np.float32(y[i]) for t, y in Y.items()})
+        for i in range(SAMPLES)
+    ]
+    return torch.utils.data.DataLoader(rows, batch_size=BATCH)
+
+
+def tf_dataset():
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(({"x": X}, Y, SAMPLE_WEIGHT))
+    return data.batch(BATCH).prefetch(1)
+
+
+@pytest.mark.parametrize(
+    "data", [Batches, generator, torch_loader, tf_dataset]
+)
+def test_takes_all_that_fit_takes(data):
+    if data in (torch_loader, tf_dataset):
+        pytest.importorskip("torch" if data is torch_loader else "tensorflow")
+    steps = 3 if data is generator else None
+
+    def fit(model):
+        return model.fit(data(), epochs=2, steps_per_epoch=steps, verbose=0)
+
+    compare(small_model, fit)
+
+
+@pytest.mark.skipif(utils.BACKEND == "torch", reason="Keras raises on torch")
+def test_steps_per_execution():
+    compare(small_model, fit_arrays, steps_per_execution=2, **utils.COMPILED)
+
+
+def test_steps_per_execution_on_torch():
+    if utils.BACKEND != "torch":
+        pytest.skip("of torch")
+    model = compiled(
+        small_model(keras_mtl.MultiTaskModel), "sum", steps_per_execution=2
+    )
+    with pytest.raises(ValueError, match="`steps_per_execution` must be 1"):
+        fit_arrays(model)
+
+
+def test_accumulated_gradients_schedules_and_clipping():
+    def optimizer():
+        rate = keras.optimizers.schedules.ExponentialDecay(0.05, 2, 0.5)
+        return keras.optimizers.AdamW(
+            rate, gradient_accumulation_steps=2, global_clipnorm=0.5
+        )
+
+    compare(small_model, fit_arrays, make_optimizer=optimizer)
+
+
+def test_batches_evaluation_and_prediction():
+    plain = compiled(small_model(PlainModel), metrics={"b": ["accuracy"]})
+    y = {t: v[:BATCH] for t, v in Y.items()}
+    weight = {t: v[:BATCH] for t, v in SAMPLE_WEIGHT.items()}
+    expected = plain.train_on_batch(X[:BATCH], y, weight, return_dict=True)
+    for weighting in ("equal", "sum"):
+        model = small_model(keras_mtl.MultiTaskModel)
+        compiled(model, weighting, metrics={"b": ["accuracy"]})
+        logs = model.train_on_batch(X[:BATCH], y, weight, return_dict=True)
+        assert set(logs) - set(expected) == {f"weight/{t}" for t in "abc"}
+        for key, value in expected.items():
+            np.testing.assert_allclose(logs[key], value, 1e-5, 1e-6)
+        for options in ({"return_dict": True}, {}):
+            results = [
+                [
+                    m.evaluate(X, Y, batch_size=BATCH, verbose=0, **options),
+                    m.test_on_batch(X[:BATCH], y, **options),
+                ]
+                for m in (plain, model)
+            ]
+            for theirs, ours in zip(*results):
+                assert keras.tree.assert_same_structure(theirs, ours) is None
+                keras.tree.map_structure(
+                    lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6),
+                    theirs,
+                    ours,
+                )
+        keras.tree.map_structure(
+            lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6),
+            plain.predict(X, verbose=0),
+            model.predict(X, verbose=0),
+        )
