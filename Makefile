@@ -43,11 +43,7 @@ format: $(VENV)/.lint
 	$(BIN)/ruff format
 
 notebooks: $(VENV)/.test
-	for script in examples/*.py; do \
-		$(BIN)/jupytext --to notebook "$$script" \
-			&& $(BIN)/jupyter-execute --inplace --kernel_name=python3 \
-				"$${script%.py}.ipynb" || exit 1; \
-	done
+	$(BIN)/python examples/make_notebooks.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -38,9 +38,13 @@ def _parser():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_training_arguments(demo)
-    demo.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     demo.add_argument(
-        "--output-dir", default="demo_results", help="of the plots and the table"
+        "--seed", type=int, default=0, help="of all that is drawn"
+    )
+    demo.add_argument(
+        "--output-dir",
+        default="demo_results",
+        help="of the plots and the table",
     )
     demo.add_argument(
         "--export-dir", default="saved_models/qm9", help="of the best model"
@@ -74,7 +78,10 @@ def _add_training_arguments(parser):
 
     defaults = demo.DEFAULTS
     parser.add_argument(
-        "--epochs", type=_positive, default=defaults["epochs"], help="of each run"
+        "--epochs",
+        type=_positive,
+        default=defaults["epochs"],
+        help="of each run",
     )
     parser.add_argument(
         "--molecules",

@@ -18,8 +18,8 @@ from keras_mtl.model import MultiTaskModel
 from keras_mtl.models import message_passing
 
 DEFAULTS = {
-    "epochs": 12,
-    "molecules": 4000,
+    "epochs": 10,
+    "molecules": 10000,
     "weightings": [
         "equal",
         "scale_invariant",
@@ -29,7 +29,7 @@ DEFAULTS = {
     ],
 }
 BATCH_SIZE = 64
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 4e-3
 
 
 def run_demo(

@@ -3,6 +3,7 @@
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src import backend
 from keras.src.losses.loss import apply_mask
@@ -34,6 +35,30 @@ def split_missing(y_true, y_pred):
     # Unlike 0, 1 has a logarithm.
     y_true = ops.where(missing, ops.ones_like(y_true), y_true)
     return y_true, ops.logical_not(missing)
+
+
+def complete(y, output_keys):
+    """Returns the names of the outputs in whose label arrays no NaN is.
+
+    Only NumPy arrays are looked at. What is known to be complete is spared the
+    search for missing labels in every step.
+
+    Args:
+        y: What `fit` was given as labels.
+        output_keys: List of the names of the outputs.
+    """
+    if isinstance(y, (list, tuple)):
+        y = dict(zip(output_keys, y)) if len(y) == len(output_keys) else {}
+    if not isinstance(y, dict):
+        return frozenset()
+    return frozenset(
+        name
+        for name, labels in y.items()
+        if isinstance(labels, np.ndarray)
+        and labels.dtype.kind == "f"
+        # The sum is NaN if a label is, and takes no memory.
+        and not np.isnan(np.sum(labels))
+    )
 
 
 def label_rank(y_true, y_pred):

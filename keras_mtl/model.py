@@ -29,13 +29,21 @@ class MultiTaskModel(BackendTrainer, Functional):
     order of the `loss` dict.
 
     A label that is NaN is missing: the task's loss is the mean over the labels
-    that are there, and 0 where there is none. So are its metrics. For integer
-    labels, give a `sample_weight` per task with zeros for missing labels.
+    that are there, and 0 where there is none. So are its metrics. That takes a
+    loss or metric with one value per label: one that returns a scalar is NaN
+    where a label is missing. A `Metric` class of the user's own gets the labels
+    with NaN in `metrics`, and with zero weights in `weighted_metrics`. For
+    integer labels, give a `sample_weight` per task with zeros for missing
+    labels.
 
     If the loss of a task is NaN or infinite, the weighting keeps its weights
     and state, the model does as any Keras model (its parameters turn NaN;
     `keras.callbacks.TerminateOnNaN` stops it, and a `LossScaleOptimizer` skips
     the step), and a warning at the end of the epoch names the task.
+
+    Limits are those of Keras: `steps_per_execution` is 1 on PyTorch, and what
+    it saves there trains on other backends after another `compile`; it exports
+    SavedModels on TensorFlow and JAX.
 
     Args:
         inputs: Input tensors, as of `keras.Model`.
@@ -77,6 +85,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._weighting = None
         self._cut = None
+        self._complete = frozenset()
         self.output_keys = list(self.output_names)
         if isinstance(outputs, dict):
             # Flattened as the outputs are, which may be in another order.
@@ -314,9 +323,21 @@ class MultiTaskModel(BackendTrainer, Functional):
             _EpochHooks(self).insert_into(callbacks)
         else:
             callbacks = [_EpochHooks(self), *_as_list(callbacks)]
+        self._note_complete(y)
         return super().fit(
             x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
         )
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        self._note_complete(y)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def _note_complete(self, y):
+        """Notes the tasks in whose training labels none can be missing."""
+        complete = labels.complete(y, self.output_keys)
+        if complete != self._complete:
+            self._complete = complete
+            self.train_function = None
 
     def export(self, filepath, *args, **kwargs):
         """Exports the network alone, as `keras.Model.export`."""
@@ -392,7 +413,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         Returns:
             A scalar tensor.
         """
-        losses = self.compute_task_losses(y, y_pred, sample_weight)
+        losses = self.compute_task_losses(y, y_pred, sample_weight, training)
         total = self.total_loss(losses)
         if training:
             weights = self.weighting(ops.stop_gradient(ops.stack(losses)))
@@ -417,7 +438,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         losses = [self._aggregate_additional_loss(loss) for loss in losses]
         return sum(losses[1:], losses[0]) if losses else None
 
-    def compute_task_losses(self, y, y_pred, sample_weight=None):
+    def compute_task_losses(self, y, y_pred, sample_weight=None, training=True):
         """Computes the losses of the tasks and updates their metrics.
 
         Args:
@@ -426,6 +447,7 @@ class MultiTaskModel(BackendTrainer, Functional):
             y_pred: Predictions, in the structure of the outputs.
             sample_weight: Dict or list with the weights of each task's samples
                 (`None` for equal ones), or one tensor for all tasks.
+            training: Whether `y` are the labels that `fit` was given.
 
         Returns:
             List of scalar tensors, the losses with their `loss_weights`.
@@ -434,9 +456,14 @@ class MultiTaskModel(BackendTrainer, Functional):
         y_pred = labels.by_output("predictions", y_pred, self.output_keys)
         sample_weight = self._sample_weights(sample_weight)
         losses, counts = [], []
+        complete = self._complete if training else ()
         for task in self.tasks:
             loss, count = self._task_loss(
-                task, y[task], y_pred[task], sample_weight[task]
+                task,
+                y[task],
+                y_pred[task],
+                sample_weight[task],
+                may_miss=task not in complete,
             )
             losses.append(loss)
             counts.append(ops.cast(1.0 if count is None else count, "float32"))
@@ -447,7 +474,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         factors = [self._loss_factors[task] for task in self.tasks]
         return [x if f is None else x * f for x, f in zip(losses, factors)]
 
-    def _task_loss(self, task, y_true, y_pred, sample_weight):
+    def _task_loss(self, task, y_true, y_pred, sample_weight, may_miss):
         """Returns a task's loss and its weight in the mean of the epoch."""
         if task not in self._resolved_losses:
             self._resolved_losses[task] = get_loss(
@@ -457,7 +484,9 @@ class MultiTaskModel(BackendTrainer, Functional):
         # `None` where the batch size is not static: then, as in plain Keras, a
         # last batch that is smaller counts the same.
         count = y_pred.shape[0]
-        known, present = labels.split_missing(y_true, y_pred)
+        known, present = y_true, None
+        if may_miss:
+            known, present = labels.split_missing(y_true, y_pred)
         if present is None or not labels.can_leave_out(loss):
             loss = loss(y_true, y_pred, sample_weight)
         else:

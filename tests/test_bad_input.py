@@ -46,7 +46,10 @@ def raises(text, error=ValueError):
             {"weighting": "nash_mlt"},
             ["Unknown weighting: 'nash_mlt'. Did you mean 'nash_mtl'", "Known"],
         ),
-        ({"weighting": 3}, ["Expected a weighting to be a name", "Received: 3"]),
+        (
+            {"weighting": 3},
+            ["Expected a weighting to be a name", "Received: 3"],
+        ),
         (
             {"weighting": ["nash_mtl", "igb_v1"]},
             ["Expected a chain of loss-balancing methods", "['NashMTL', 'IGB"],
@@ -104,7 +107,9 @@ def test_nothing_is_shared():
     x = keras.Input((3,))
     outputs = {t: layers.Dense(1)(layers.Dense(2)(x)) for t in "ab"}
     model = keras_mtl.MultiTaskModel(x, outputs)
-    with raises(["NashMTL balances the gradients of variables that tasks share"]):
+    with raises(
+        ["NashMTL balances the gradients of variables that tasks share"]
+    ):
         model.compile(loss="mse", weighting="nash_mtl")
     model.compile(loss="mse", weighting="igb_v1")
 

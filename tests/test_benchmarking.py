@@ -475,7 +475,7 @@ def test_another_file_is_kept(tmp_path, text):
         ),
         (
             {"build": lambda: build(ScriptedModel, units=9)},
-            "`model/parameters` is 60 in the file and 67 now",
+            "`model/parameters` is 58 in the file and 65 now",
         ),
     ],
 )

@@ -14,7 +14,8 @@ RNG = np.random.default_rng(7)
 BATCH, WIDTH = 6, 4
 X = RNG.normal(size=(BATCH, WIDTH)).astype("float32")
 TOKENS = np.array(
-    [[1, 2, 3, 0], [4, 1, 0, 0], [2, 2, 0, 0], [3, 0, 0, 0], [1, 3, 4, 2]] + [[2, 1, 0, 0]]
+    [[1, 2, 3, 0], [4, 1, 0, 0], [2, 2, 0, 0], [3, 0, 0, 0], [1, 3, 4, 2]]
+    + [[2, 1, 0, 0]]
 )
 
 
@@ -368,7 +369,10 @@ def test_gradients_are_those_of_each_task(graph):
         if option.get("gradients") != "features":
             values = [variables[i] for i in shared]
             jacobian = np.stack(
-                [utils.stacked([rows[t][i] for i in shared], values) for t in tasks]
+                [
+                    utils.stacked([rows[t][i] for i in shared], values)
+                    for t in tasks
+                ]
             )
             np.testing.assert_allclose(
                 jacobian @ jacobian.T, weighting.gramian, 1e-4, 1e-6
@@ -376,7 +380,7 @@ def test_gradients_are_those_of_each_task(graph):
 
 
 class Probe(layers.Layer):
-    """Adds a variable of the shape of the batch, whose gradient is the input's."""
+    """Adds a variable to the batch, whose gradient is that of its input."""
 
     def build(self, input_shape):
         shape = (BATCH, *input_shape[1:])
@@ -485,7 +489,10 @@ def test_max_norm_clips_the_direction_on_the_shared_variables():
     np.testing.assert_allclose(cosine, np.linalg.norm(expected), 1e-5)
     assert_all_close(
         direction[4:],
-        [sum(r[i] for r in rows.values() if r[i] is not None) for i in range(4, 10)],
+        [
+            sum(r[i] for r in rows.values() if r[i] is not None)
+            for i in range(4, 10)
+        ],
     )
 
 

@@ -154,7 +154,10 @@ def test_a_task_without_labels_in_a_batch_contributes_nothing(name):
         np.testing.assert_array_equal(v, value)
     for v in model.variables:
         assert np.isfinite(np.array(v)).all(), v.path
-    changed = [np.abs(a - b).max() for a, b in zip(shared, utils.arrays(model.layers[1].variables))]
+    changed = [
+        np.abs(a - b).max()
+        for a, b in zip(shared, utils.arrays(model.layers[1].variables))
+    ]
     assert max(changed) > 0
     model.fit(X, labels_with_nan(), verbose=0)
     for v in model.variables:
@@ -186,9 +189,7 @@ def test_missing_pixels(shape, weighting):
 
 
 def test_integer_labels_with_weights_of_zero():
-    model = model_of(
-        a=layers.Dense(1), b=layers.Dense(3, activation="softmax")
-    )
+    model = model_of(a=layers.Dense(1), b=layers.Dense(3, activation="softmax"))
     y = {"a": np.zeros((BATCH, 1)), "b": RNG.integers(0, 3, BATCH)}
     weight = {"a": None, "b": np.float32(~MISSING)}
     loss = {"a": "mse", "b": "sparse_categorical_crossentropy"}
@@ -211,9 +212,7 @@ def test_missing_labels_and_sample_weights():
     weight = RNG.uniform(0.5, 2.0, BATCH)
     compile_sgd(model, "mse", weighted_metrics={"a": ["mae"]})
     error = y["a"] - model.predict(X, verbose=0)["a"]
-    logs = model.test_on_batch(
-        X, y, {"a": weight, "b": None}, return_dict=True
-    )
+    logs = model.test_on_batch(X, y, {"a": weight, "b": None}, return_dict=True)
     there = ~MISSING
     squared = (weight * np.float64(error[:, 0]) ** 2)[there]
     np.testing.assert_allclose(logs["a_loss"], squared.mean(), 1e-5)
@@ -314,9 +313,7 @@ def test_losses_of_the_users_own():
     logs = model.test_on_batch(X, y, return_dict=True)
     y_pred = np.float64(model.predict(X, verbose=0)["a"])
     error = np.log(y["a"]) - np.log(np.abs(y_pred) + 1)
-    np.testing.assert_allclose(
-        logs["a_loss"], np.nanmean(np.abs(error)), 1e-5
-    )
+    np.testing.assert_allclose(logs["a_loss"], np.nanmean(np.abs(error)), 1e-5)
     assert np.isnan(logs["b_loss"])
     y["b"][:] = 1.0
     logs = model.test_on_batch(X, y, return_dict=True)
@@ -345,3 +342,35 @@ def test_masks_of_layers_and_missing_labels():
             error = np.float64(y[task] - y_pred[task])[there]
             expected = np.mean(error**2)
             np.testing.assert_allclose(logs[f"{task}_loss"], expected, 1e-5)
+
+
+def test_labels_known_to_be_complete_are_not_searched():
+    x = np.ones((8, 2), "float32")
+    whole = {name: np.ones((8, 1), "float32") for name in "ab"}
+    holes = {**whole, "b": np.full((8, 1), np.nan, "float32")}
+    inputs = keras.Input((2,))
+    features = keras.layers.Dense(2)(inputs)
+    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("sgd", loss="mse")
+    # Each comes after one with which the step was made for other labels.
+    for fit in (model.fit, model.train_on_batch):
+        kwargs = {"verbose": 0} if fit == model.fit else {}
+        for y in (whole, holes, whole, holes):
+            fit(x, y, **kwargs)
+            assert ("b" in model._complete) == (y is whole)
+    for weights in model.get_weights():
+        assert np.all(np.isfinite(weights))
+
+
+def test_validation_labels_may_be_missing_where_training_labels_are_not():
+    x = np.ones((8, 2), "float32")
+    whole = {name: np.ones((8, 1), "float32") for name in "ab"}
+    holes = {**whole, "b": np.full((8, 1), np.nan, "float32")}
+    inputs = keras.Input((2,))
+    features = keras.layers.Dense(2)(inputs)
+    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("sgd", loss="mse")
+    history = model.fit(x, whole, validation_data=(x, holes), verbose=0)
+    assert history.history["val_b_loss"] == [0.0]

@@ -107,7 +107,9 @@ def test_loss_balancing_weighs_the_gradients():
             for t in "ab"
             if rows[t][i] is not None
         ]
-        np.testing.assert_allclose(before[i] - np.array(v), sum(parts), 1e-4, 1e-6)
+        np.testing.assert_allclose(
+            before[i] - np.array(v), sum(parts), 1e-4, 1e-6
+        )
 
 
 @pytest.mark.parametrize("old", ["equal", "igb_v1", "nash_mtl"])
@@ -322,7 +324,9 @@ def test_a_loss_that_is_not_finite(name, bad):
 def test_a_warning_names_the_tasks_whose_loss_is_not_finite():
     model = compiled("igb_v1")
     y = {"a": Y["a"] * np.float32(np.inf), "b": Y["b"]}
-    message = r"mean loss of the epoch was not finite, for the tasks: \{'a': inf"
+    message = (
+        r"mean loss of the epoch was not finite, for the tasks: \{'a': inf"
+    )
     with pytest.warns(UserWarning, match=message):
         model.fit(X, y, batch_size=SAMPLES, verbose=0)
 
@@ -346,7 +350,9 @@ def test_training_that_goes_well_warns_of_nothing():
 
 
 def test_the_learning_rate_reaches_the_weighting():
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.5, 0.1])
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
+        [2], [0.5, 0.1]
+    )
     for weighting in ("uncertainty", ["uncertainty", "sum"]):
         model = compiled(weighting, optimizer=keras.optimizers.SGD(schedule))
         fit(model, batch_size=4, epochs=1)

@@ -33,8 +33,6 @@ WEIGHTINGS = {
     "chain": ["igb_v1", "nash_mtl"],
     "nash_mtl": weightings.NashMTL(update_every=3, shared=["trunk"]),
 }
-# A step that is the same in another process.
-OPTIONS = {"tensorflow": utils.EAGER, "jax": utils.COMPILED}
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl_tests")
@@ -60,7 +58,6 @@ def make_model():
     x = keras.Input((FEATURES,))
     h = layers.Dense(5, activation="tanh", name="trunk")(x)
     h = layers.BatchNormalization(name="norm")(h)
-    h = layers.Dropout(0.2, seed=1, name="drop")(h)
     outputs = {
         "z": layers.Dense(1, name="z")(h),
         "b": layers.Dense(2, activation="softmax", name="b")(h),
@@ -80,7 +77,7 @@ def compiled(weighting, **kwargs):
             "loss_weights": {"z": 0.5, "b": 1.0},
             "metrics": {"b": ["accuracy"], "z": [bias]},
             "weighting": weighting,
-            **OPTIONS.get(utils.BACKEND, {}),
+            "run_eagerly": utils.BACKEND == "tensorflow",
             **kwargs,
         }
     )
@@ -149,6 +146,10 @@ def test_training_goes_on_in_a_new_process(interrupted):
 OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != utils.BACKEND]
 
 
+@pytest.mark.skipif(
+    utils.BACKEND == "torch",
+    reason="what Keras saves with PyTorch names an optimizer of PyTorch",
+)
 @pytest.mark.parametrize("other", OTHERS)
 def test_training_goes_on_with_another_backend(interrupted, other):
     if importlib.util.find_spec(other) is None:
@@ -156,12 +157,16 @@ def test_training_goes_on_with_another_backend(interrupted, other):
     folder, uninterrupted = interrupted
     code = GO_ON.format(folder=str(folder))
     histories = in_a_new_process(code, KERAS_BACKEND=other)
+    assert set(histories) == set(WEIGHTINGS)
     for name, history in histories.items():
-        # Dropout draws other numbers, and the random weights are others, too.
-        assert set(history) == set(uninterrupted[name])
-        assert np.isfinite(history["loss"]).all()
-        first = uninterrupted[name]["loss"][0]
-        np.testing.assert_allclose(history["loss"][0], first, 0.3)
+        if name == "random":
+            # The backends draw other numbers.
+            assert np.isfinite(history["loss"]).all()
+            continue
+        for key, losses in uninterrupted[name].items():
+            np.testing.assert_allclose(
+                history[key], losses, 1e-4, 1e-5, err_msg=name + key
+            )
 
 
 def test_a_loaded_model_is_compiled_as_it_was(tmp_path):
@@ -177,7 +182,8 @@ def test_a_loaded_model_is_compiled_as_it_was(tmp_path):
     assert loaded.loss["z"].scale == 2.0
     assert loaded.weighting.get_config() == model.weighting.get_config()
     config = loaded.get_compile_config()
-    assert config == model.get_compile_config()
+    # JSON has no tuples.
+    assert json.dumps(config) == json.dumps(model.get_compile_config())
     assert config["jit_compile"] == "auto"
     assert config["loss_weights"] == {"z": 0.5, "b": 1.0}
     assert loaded.optimizer.variables
@@ -222,7 +228,11 @@ def test_files_of_weights_of_other_models(tmp_path):
     model.save_weights(tmp_path / "igb.weights.h5")
     network(model).save_weights(tmp_path / "plain.weights.h5")
     for file in ("igb", "plain"):
-        for other in (compiled("nash_mtl"), make_model(), network(make_model())):
+        for other in (
+            compiled("nash_mtl"),
+            make_model(),
+            network(make_model()),
+        ):
             other.load_weights(tmp_path / f"{file}.weights.h5")
             for v, value in zip(other.weights, model.weights):
                 np.testing.assert_array_equal(v, value)

@@ -308,9 +308,7 @@ def tf_dataset():
     return data.batch(BATCH).prefetch(1)
 
 
-@pytest.mark.parametrize(
-    "data", [Batches, generator, torch_loader, tf_dataset]
-)
+@pytest.mark.parametrize("data", [Batches, generator, torch_loader, tf_dataset])
 def test_takes_all_that_fit_takes(data):
     if data in (torch_loader, tf_dataset):
         pytest.importorskip("torch" if data is torch_loader else "tensorflow")

@@ -29,7 +29,11 @@ class BackendTrainer:
         )
         with torch.no_grad():
             gradients, weights = balancing.balanced_gradients(
-                self._split, self.weighting, torch.stack(losses), pullback, scale
+                self._split,
+                self.weighting,
+                torch.stack(losses),
+                pullback,
+                scale,
             )
             variables = self.trainable_variables
             gradients = balancing.add_penalty(

@@ -45,7 +45,8 @@ class IGBv1(Weighting):
 
     def on_epoch_begin(self):
         # Also where an interrupted epoch is run again from its beginning.
-        if self.built and int(self.epochs) == self.base_epoch - 1:
+        epochs = ops.convert_to_numpy(self.epochs) if self.built else -1
+        if int(epochs) == self.base_epoch - 1:
             self.loss_sum.assign(ops.zeros((self.num_tasks,)))
             self.loss_count.assign(ops.zeros((self.num_tasks,)))
 

@@ -148,19 +148,30 @@ def test_atom_sum(rng):
 
 
 @pytest.mark.parametrize(
-    "layer",
+    "cls, arguments",
     [
-        DistanceExpansion(7, 0.5, 9.0, name="a"),
-        Interaction(8, 3, "tanh", 12, name="b"),
-        AtomSum(11, name="c"),
+        (
+            DistanceExpansion,
+            {"gaussians": 7, "min_distance": 0.5, "max_distance": 9.0},
+        ),
+        (
+            Interaction,
+            {
+                "units": 8,
+                "channels": 3,
+                "activation": "tanh",
+                "typical_atoms": 12,
+            },
+        ),
+        (AtomSum, {"typical_atoms": 11}),
     ],
-    ids=lambda layer: type(layer).__name__,
 )
-def test_config_round_trip(layer):
-    config = keras.saving.serialize_keras_object(layer)
-    assert config["registered_name"] == f"keras_mtl>{type(layer).__name__}"
+def test_config_round_trip(cls, arguments):
+    config = keras.saving.serialize_keras_object(cls(**arguments))
+    assert config["registered_name"] == f"keras_mtl>{cls.__name__}"
     copy = keras.saving.deserialize_keras_object(config)
-    assert copy.get_config() == layer.get_config()
+    assert isinstance(copy, cls)
+    assert arguments.items() <= copy.get_config().items()
 
 
 def test_too_few_gaussians():

@@ -117,9 +117,12 @@ def test_is_finite_for_degenerate_gradients(method, kind):
     }[kind](random_jacobian())
     weights = call(weighting, *arguments(weighting, jacobian=jacobian))
     assert np.all(np.isfinite(weights))
-    scale = weighting.direction_scale(*map(keras.ops.convert_to_tensor, (
-        weights, arguments(weighting, jacobian=jacobian)[1]
-    )))
+    scale = weighting.direction_scale(
+        *map(
+            keras.ops.convert_to_tensor,
+            (weights, arguments(weighting, jacobian=jacobian)[1]),
+        )
+    )
     direction = keras.ops.convert_to_numpy(scale) * weights @ jacobian
     assert np.all(np.isfinite(direction))
 
@@ -158,9 +161,7 @@ def test_common_scale_keeps_the_balance(method, scale):
     plain, scaled = create(method), create(method)
     jacobian = random_jacobian()
     expected = call(plain, *arguments(plain, jacobian=jacobian))
-    weights = call(
-        scaled, *arguments(scaled, LOSSES * scale, jacobian * scale)
-    )
+    weights = call(scaled, *arguments(scaled, LOSSES * scale, jacobian * scale))
     np.testing.assert_allclose(
         weights / weights.sum(), expected / expected.sum(), rtol=1e-3
     )
@@ -308,6 +309,8 @@ def test_get_takes_instances_classes_configs_and_lists():
 def test_get_names_the_nearest_methods():
     with pytest.raises(ValueError, match="Did you mean 'nash_mtl'") as error:
         keras_mtl.weightings.get("nashmlt")
-    assert all(name in str(error.value) for name in keras_mtl.weightings.names())
+    assert all(
+        name in str(error.value) for name in keras_mtl.weightings.names()
+    )
     with pytest.raises(ValueError, match="Received: 3 of type"):
         keras_mtl.weightings.get(3)

@@ -1,0 +1,159 @@
+"""The notebooks in `examples/`: in step, executable, and with outputs."""
+
+import importlib.util
+import os
+import pathlib
+import re
+
+import keras
+import pytest
+
+jupytext = pytest.importorskip("jupytext", exc_type=ImportError)
+nbformat = pytest.importorskip("nbformat", exc_type=ImportError)
+pytest.importorskip("nbclient", exc_type=ImportError)
+
+FOLDER = pathlib.Path(__file__).parents[2] / "examples"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+# What the cell tagged "parameters" is given in the tests.
+BUDGETS = {
+    "quick_start": {
+        "tasks": ["mu", "zpve"],
+        "molecules": 40,
+        "epochs": 2,
+        "seeds": [0],
+    },
+}
+# A path of a machine: `/home/...`, `C:\...`, but not that of an address.
+ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~<-])(/[\w.-]+/|[A-Z]:\\)|~/")
+
+each_notebook = pytest.mark.parametrize(
+    "path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS]
+)
+
+
+@pytest.fixture(scope="module")
+def make_notebooks():
+    path = FOLDER / "make_notebooks.py"
+    spec = importlib.util.spec_from_file_location("make_notebooks", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def printed(notebook):
+    """Returns all text in the outputs."""
+    texts = [
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for output in outputs(notebook)
+    ]
+    return "\n".join(texts)
+
+
+def pictures(notebook):
+    return [x for x in outputs(notebook) if "image/png" in x.get("data", {})]
+
+
+def shrink(notebook, budget):
+    """Overrides the values of the cell with the tag `parameters`."""
+    (cell,) = (
+        cell
+        for cell in notebook.cells
+        if "parameters" in cell.metadata.get("tags", [])
+    )
+    known = {}
+    exec(cell.source, known)
+    assert budget.keys() <= known.keys()
+    lines = [f"{name} = {value!r}" for name, value in budget.items()]
+    cell.source = "\n".join([cell.source, *lines])
+
+
+def test_every_script_has_a_notebook(make_notebooks):
+    scripts = [path.stem for path in make_notebooks.scripts()]
+    assert scripts
+    assert scripts == [path.stem for path in NOTEBOOKS]
+
+
+@each_notebook
+def test_in_step_with_the_script(path):
+    script = jupytext.read(path.with_suffix(".py"))
+
+    def cells(notebook):
+        return [
+            (cell.cell_type, cell.source, cell.metadata.get("tags"))
+            for cell in notebook.cells
+        ]
+
+    assert cells(read(path)) == cells(script), "run `make notebooks`"
+
+
+@each_notebook
+def test_committed_outputs(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert printed(notebook)
+    assert pictures(notebook)
+    assert "error" not in [x.output_type for x in outputs(notebook)]
+    assert "stderr" not in [x.get("name") for x in outputs(notebook)]
+    assert "Warning" not in printed(notebook)
+    assert not ABSOLUTE_PATH.search(printed(notebook))
+
+
+@each_notebook
+def test_executes(path, make_notebooks, tmp_path):
+    pytest.importorskip("ipykernel", exc_type=ImportError)
+    pytest.importorskip("matplotlib", exc_type=ImportError)
+    # Found, not imported: it asks for packages that its data do not need.
+    if importlib.util.find_spec("qm9pack") is None:
+        pytest.skip("needs the data of the package qm9pack")
+    committed, notebook = read(path), read(path)
+    shrink(notebook, BUDGETS[path.stem])
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    make_notebooks.execute(
+        notebook,
+        folder,
+        timeout=120,
+        KERAS_BACKEND=keras.backend.backend(),
+        # For the molecules that are kept once they are parsed.
+        KERAS_HOME=os.fspath(tmp_path / "keras"),
+    )
+    assert len(pictures(notebook)) == len(pictures(committed))
+    assert "stderr" not in [x.get("name") for x in outputs(notebook)]
+
+
+def test_quick_start_shows_the_table_and_the_plots():
+    notebook = read(FOLDER / "quick_start.ipynb")
+    table = printed(notebook)
+    for text in ["equal", "igb_v1", "nash_mtl", "zpve_mae", "Δm (%)", "rank"]:
+        assert text in table
+    assert len(pictures(notebook)) == 4
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("at /home/me/x.py:3: UserWarning", True),
+        ("'/tmp/a/b'", True),
+        (r"C:\Users\me", True),
+        ("~/.keras/datasets", True),
+        ("https://doi.org/10.1038/sdata", False),
+        ("saved_models/quick_start, cal/(mol K)", False),
+        ("weight/zpve, [1/6], ../saved_models", False),
+    ],
+)
+def test_absolute_path(text, found):
+    assert bool(ABSOLUTE_PATH.search(text)) == found

@@ -1,0 +1,143 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_mtl
+
+METHODS = ["equal", "igb_v1", "uncertainty", "sum", "nash_mtl"]
+
+
+@pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
+def policy(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+def build(weighting, optimizer="sgd", cls=keras_mtl.MultiTaskModel):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    features = keras.layers.Dense(8, activation="relu")(inputs)
+    outputs = {
+        name: keras.layers.Dense(1, dtype="float32")(features) for name in "ab"
+    }
+    model = cls(inputs, outputs)
+    options = {} if weighting is None else {"weighting": weighting}
+    model.compile(optimizer, loss="mse", **options)
+    return model
+
+
+def data(scale=1.0):
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    return x, {"a": scale * x[:, :1], "b": 5.0 * x[:, 1:2]}
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(v) for v in variables]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "features"])
+def test_trains(policy, method):
+    if method == "features":
+        method = keras_mtl.weightings.NashMTL(gradients="features")
+    model = build(method, keras.optimizers.SGD(0.02))
+    losses = model.fit(*data(), epochs=8, verbose=0).history["loss"]
+    assert np.all(np.isfinite(losses)) and losses[-1] < losses[0]
+    # float32, whatever the network computes in.
+    assert model.weighting.task_weights.dtype == "float32"
+
+
+def test_gradients_are_those_of_float32(policy):
+    def trained():
+        optimizer = keras.optimizers.SGD(0.1)
+        if keras.config.dtype_policy().name == "mixed_float16":
+            # With the scale that Keras begins with, the first step overflows.
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                optimizer, initial_scale=64.0
+            )
+        model = build("nash_mtl", optimizer)
+        model.fit(*data(), verbose=0, batch_size=32)
+        return model
+
+    mixed = trained()
+    keras.config.set_dtype_policy("float32")
+    full = trained()
+    # bfloat16 has 8 bits of mantissa, and one step of 0.1 scales the error.
+    for new, old in zip(mixed.get_weights(), full.get_weights()):
+        np.testing.assert_allclose(new, old, atol=2e-2)
+    np.testing.assert_allclose(
+        values([mixed.weighting.task_weights])[0],
+        values([full.weighting.task_weights])[0],
+        rtol=3e-2,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_overflow_changes_nothing_but_the_scale(method):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = build(method)
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        model.fit(*data(), epochs=2, verbose=0)
+        weights = values(model.trainable_variables)
+        state = values(model.weighting.variables)
+        scale = float(model.optimizer.dynamic_scale)
+        x, y = data()
+        x[0, 0] = np.inf
+        model.train_on_batch(x, y)
+    finally:
+        keras.config.set_dtype_policy(before)
+    for new, old in zip(values(model.trainable_variables), weights):
+        np.testing.assert_array_equal(new, old)
+    for new, old in zip(values(model.weighting.variables), state):
+        np.testing.assert_array_equal(new, old)
+    assert float(model.optimizer.dynamic_scale) == scale / 2
+
+
+@pytest.mark.parametrize("method", ["equal", "sum"])
+def test_equal_weights_train_as_plain_keras(policy, method):
+    """With overflows in the first steps, and accumulated gradients."""
+
+    def trained(weighting, cls):
+        optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+        model = build(weighting, optimizer, cls)
+        history = model.fit(*data(), epochs=3, batch_size=8, verbose=0)
+        return model, history.history
+
+    plain, expected = trained(None, keras.Model)
+    model, history = trained(method, keras_mtl.MultiTaskModel)
+    # The order of the sums differs, in 8 bits of mantissa.
+    for key, value in expected.items():
+        np.testing.assert_allclose(history[key], value, 1e-2)
+    for v, other in zip(model.optimizer.variables, plain.optimizer.variables):
+        if "scale" in v.path or "iteration" in v.path:
+            np.testing.assert_array_equal(v, other)
+
+
+@pytest.mark.parametrize("gradients", ["parameters", "features"])
+def test_gradients_that_overflow_leave_the_state_as_it_is(gradients):
+    """Where the losses are finite, and only their gradients are not."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        nash = keras_mtl.weightings.NashMTL(gradients=gradients, update_every=3)
+        optimizer = keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.SGD(0.01), initial_scale=2.0**8
+        )
+        model = build(nash, optimizer)
+        model.fit(*data(), verbose=0)
+        optimizer.dynamic_scale.assign(2.0**40)
+        weights = values(model.trainable_variables)
+        nash.steps.assign(0)
+        state = values(nash.variables)
+        loss = model.train_on_batch(*data(), return_dict=True)["loss"]
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert np.isfinite(loss)
+    assert float(optimizer.dynamic_scale) == 2.0**39
+    for new, old in zip(values(model.trainable_variables), weights):
+        np.testing.assert_array_equal(new, old)
+    for new, old in zip(values(nash.variables), state):
+        np.testing.assert_array_equal(new, old)
