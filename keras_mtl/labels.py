@@ -51,14 +51,15 @@ def complete(y, output_keys):
         y = dict(zip(output_keys, y)) if len(y) == len(output_keys) else {}
     if not isinstance(y, dict):
         return frozenset()
-    return frozenset(
-        name
-        for name, labels in y.items()
-        if isinstance(labels, np.ndarray)
-        and labels.dtype.kind == "f"
-        # The sum is NaN if a label is, and takes no memory.
-        and not np.isnan(np.sum(labels))
-    )
+    with np.errstate(invalid="ignore", over="ignore"):
+        return frozenset(
+            name
+            for name, labels in y.items()
+            if isinstance(labels, np.ndarray)
+            and labels.dtype.kind == "f"
+            # The sum is NaN if a label is, and takes no memory.
+            and not np.isnan(np.sum(labels))
+        )
 
 
 def label_rank(y_true, y_pred):

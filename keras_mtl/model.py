@@ -85,7 +85,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._weighting = None
         self._cut = None
-        self._complete = frozenset()
+        self._complete = None
         self.output_keys = list(self.output_names)
         if isinstance(outputs, dict):
             # Flattened as the outputs are, which may be in another order.
@@ -150,6 +150,7 @@ class MultiTaskModel(BackendTrainer, Functional):
             self._task_losses = {task: losses[task] for task in tasks}
             self._resolved_losses = {}
             self._loss_factors = factors
+            self._complete = None
             self.tasks = tasks
             self._loss_means = TaskMeans([f"{t}_loss" for t in tasks])
             self._weight_means = TaskMeans([f"weight/{t}" for t in tasks])
@@ -333,8 +334,14 @@ class MultiTaskModel(BackendTrainer, Functional):
         return super().train_on_batch(x, y, *args, **kwargs)
 
     def _note_complete(self, y):
-        """Notes the tasks in whose training labels none can be missing."""
+        """Notes the tasks in whose training labels none can be missing.
+
+        They only get fewer until `compile`, so that data with and without
+        missing labels, in turn, do not compile the step each time.
+        """
         complete = labels.complete(y, self.output_keys)
+        if self._complete is not None:
+            complete &= self._complete
         if complete != self._complete:
             self._complete = complete
             self.train_function = None
@@ -456,7 +463,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         y_pred = labels.by_output("predictions", y_pred, self.output_keys)
         sample_weight = self._sample_weights(sample_weight)
         losses, counts = [], []
-        complete = self._complete if training else ()
+        complete = (self._complete or ()) if training else ()
         for task in self.tasks:
             loss, count = self._task_loss(
                 task,

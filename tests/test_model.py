@@ -304,6 +304,26 @@ def test_steps_are_not_traced_again():
         assert len(traces) == after_first
 
 
+@pytest.mark.skipif(utils.BACKEND == "torch", reason="Keras does not trace")
+def test_missing_labels_trace_a_step_only_once_more():
+    traces = []
+
+    def counted(y_true, y_pred):
+        traces.append(1)
+        return ops.mean((y_true - y_pred) ** 2, axis=-1)
+
+    loss = {"a": counted, "b": "mse"}
+    model = compiled("equal", loss=loss, **utils.COMPILED)
+    some = {**Y, "a": np.where(Y["a"] > 0, Y["a"], np.nan)}
+    first = model.train_on_batch(X, Y, return_dict=True)
+    second = model.train_on_batch(X, some, return_dict=True)
+    after = len(traces)
+    assert np.isfinite([first["a_loss"], second["a_loss"]]).all()
+    for y in (Y, some, Y):
+        model.train_on_batch(X, y)
+    assert len(traces) == after
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["igb_v1", "uncertainty", "nash_mtl"])
 def test_a_loss_that_is_not_finite(name, bad):

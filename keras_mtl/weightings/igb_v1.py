@@ -45,8 +45,8 @@ class IGBv1(Weighting):
 
     def on_epoch_begin(self):
         # Also where an interrupted epoch is run again from its beginning.
-        epochs = ops.convert_to_numpy(self.epochs) if self.built else -1
-        if int(epochs) == self.base_epoch - 1:
+        # `+ 0`: under `tf.distribute`, the variable itself has no value.
+        if self.built and int(self.epochs + 0) == self.base_epoch - 1:
             self.loss_sum.assign(ops.zeros((self.num_tasks,)))
             self.loss_count.assign(ops.zeros((self.num_tasks,)))
 
