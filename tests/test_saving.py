@@ -281,7 +281,7 @@ outputs = model.serve(tf.constant({x!r}, tf.float32))
 print(json.dumps({{
     "outputs": {{k: v.numpy().tolist() for k, v in outputs.items()}},
     "variables": len(model.variables),
-    "modules": [name for name in sys.modules if "keras_mtl" in name],
+    "modules": [m for m in sys.modules if m.split(".")[0] == "keras_mtl"],
 }}))
 """
 
