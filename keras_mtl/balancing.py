@@ -47,6 +47,8 @@ def measured_variables(split, weighting):
         )
     if weighting.shared == "auto":
         return split.shared_variables
+    if weighting.shared == "last":
+        return split.last_shared_variables
     shared_ids = {id(v) for v in split.shared_variables}
     chosen = set()
     for name in weighting.shared:
@@ -116,16 +118,25 @@ def balanced_gradients(split, weighting, losses, pullback, loss_scale=1.0):
         )
     weights = weighting(losses, inner_products)
     scaled = weights * weighting.direction_scale(weights, inner_products)
+
+    def combine(block):
+        if weighting.is_linear:
+            return block.combine(scaled)
+        return block.combine_by(weighting, scaled, num_tasks)
+
     if (
         weighting.update_every == 1
         and weighting.gradients == "parameters"
         and len(measured) == len(split.shared_variables)
     ):
-        directions = [block.combine(scaled) for block in blocks]
-        gradients = dict(zip(map(id, measured), directions))
+        gradients = dict(zip(map(id, measured), map(combine, blocks)))
     else:
         # The rows are missing or those of other tensors.
-        gradients = _pull_back_sum(split, pullback, cotangents, scaled)
+        combined = {
+            key: combine(Block([c.get(key) for c in cotangents]))
+            for key in split.boundary
+        }
+        gradients = _pull_back(split, pullback, combined, scaled)
     head_weights = weighting.head_weights()
     for i, task in enumerate(split.tasks):
         for v, g in zip(split.head_variables[task], head_gradients[task]):
@@ -163,9 +174,21 @@ class Block:
         if not self.tasks:
             return None
         weights = ops.stack([weights[i] for i in self.tasks])
-        combined = ops.matmul(weights, self.matrix)
-        combined = ops.reshape(combined, ops.shape(self.row))
-        return ops.cast(combined, self.row.dtype)
+        return self._as_row(ops.matmul(weights, self.matrix))
+
+    def combine_by(self, weighting, weights, num_tasks):
+        """Returns what `weighting.combine` makes of the rows."""
+        if not self.tasks:
+            return None
+        zeros = ops.zeros_like(self.matrix[0])
+        rows = [zeros] * num_tasks
+        for place, task in enumerate(self.tasks):
+            rows[task] = self.matrix[place]
+        return self._as_row(weighting.combine(ops.stack(rows), weights))
+
+    def _as_row(self, vector):
+        vector = ops.reshape(vector, ops.shape(self.row))
+        return ops.cast(vector, self.row.dtype)
 
 
 def _rows(split, pullback, cotangents, variables):
@@ -181,12 +204,8 @@ def _rows(split, pullback, cotangents, variables):
     return rows
 
 
-def _pull_back_sum(split, pullback, cotangents, weights):
-    """Returns the gradients of the weighted sum of the losses."""
-    combined = {
-        key: Block([c.get(key) for c in cotangents]).combine(weights)
-        for key in split.boundary
-    }
+def _pull_back(split, pullback, combined, weights):
+    """Returns the gradients of the shared variables for one cotangent."""
     trunk, cross = split.trunk_variables, split.cross_variables
     gradients = dict(zip(map(id, trunk), pullback.trunk(combined, trunk)))
     for i, task in enumerate(split.tasks if cross else []):

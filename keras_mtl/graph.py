@@ -32,6 +32,8 @@ class GraphSplit:
         trunk_variables: Those of them that the trunk uses.
         cross_variables: Those of them that heads use, since a layer may be
             called in several heads.
+        last_shared_variables: Those of them in the last layer of the trunk that
+            has any; of all layers, if only heads have.
         head_variables: Dict of task to the variables that it alone reaches.
         boundary: Dict of key to the tasks whose heads take that tensor.
         layers: Dict of name to layer, all layers of the model.
@@ -115,6 +117,11 @@ class GraphSplit:
         self.shared_variables = [variables[i] for i in shared]
         self.trunk_variables = [variables[i] for i in shared if i in in_trunk]
         self.cross_variables = [variables[i] for i in shared if i in in_head]
+        self.last_shared_variables = self.shared_variables
+        for step in self._trunk_steps:
+            own = getattr(step.operation, "trainable_variables", [])
+            own = [v for v in own if id(v) in shared]
+            self.last_shared_variables = own or self.last_shared_variables
         self.head_variables = {
             task: [v for i, v in variables.items() if reached[i] == {task}]
             for task in self.tasks

@@ -26,7 +26,7 @@ def _describe(name):
     cls = type(weighting)
     needs = {
         "positive losses": cls.needs_positive_losses,
-        "epochs": cls.needs_epochs,
+        "epochs": weighting.needs_epochs,
         "gradients": cls.needs_gradients,
     }
     return {

@@ -5,6 +5,7 @@ import numbers
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import Functional
@@ -314,8 +315,9 @@ class MultiTaskModel(BackendTrainer, Functional):
         Returns:
             A `keras.callbacks.History`. Its `loss` is the sum of the task
             losses with their `loss_weights` (and the model's own losses),
-            whatever the weighting is; `<task>_loss` is a task's loss and
-            `weight/<task>` the mean of its weights.
+            whatever the weighting is; `<task>_loss` is a task's loss,
+            `weight/<task>` the mean of its weights and `task_variance` the
+            variance of the task losses over the tasks.
         """
         self._assert_compile_called("fit")
         if weighting is not None:
@@ -459,6 +461,36 @@ class MultiTaskModel(BackendTrainer, Functional):
         Returns:
             List of scalar tensors, the losses with their `loss_weights`.
         """
+        losses, counts = self._losses_and_counts(
+            y, y_pred, sample_weight, training
+        )
+        plain = ops.stop_gradient(ops.stack(losses))
+        self._loss_means.update_state(
+            unscale_loss_for_distribution(plain), ops.stack(counts)
+        )
+        return self._with_factors(losses)
+
+    def losses_after_step(self, x, y, sample_weight=None):
+        """Computes the losses of a batch anew, and records nothing.
+
+        Returns:
+            Tensor of shape `(T,)`, the losses with their `loss_weights`.
+        """
+        y_pred = self(x, training=True)
+        losses, _ = self._losses_and_counts(y, y_pred, sample_weight, True)
+        return ops.stop_gradient(ops.stack(self._with_factors(losses)))
+
+    def network_state(self):
+        """Lists what a forward pass may change: statistics and seeds."""
+        own = set(map(id, self.weighting.variables))
+        return [v for v in self.non_trainable_variables if id(v) not in own]
+
+    def _with_factors(self, losses):
+        factors = [self._loss_factors[task] for task in self.tasks]
+        return [x if f is None else x * f for x, f in zip(losses, factors)]
+
+    def _losses_and_counts(self, y, y_pred, sample_weight, training):
+        """Returns a list of the task losses and one of their weights."""
         y = self._labels(y)
         y_pred = labels.by_output("predictions", y_pred, self.output_keys)
         sample_weight = self._sample_weights(sample_weight)
@@ -474,12 +506,7 @@ class MultiTaskModel(BackendTrainer, Functional):
             )
             losses.append(loss)
             counts.append(ops.cast(1.0 if count is None else count, "float32"))
-        self._loss_means.update_state(
-            unscale_loss_for_distribution(ops.stop_gradient(ops.stack(losses))),
-            ops.stack(counts),
-        )
-        factors = [self._loss_factors[task] for task in self.tasks]
-        return [x if f is None else x * f for x, f in zip(losses, factors)]
+        return losses, counts
 
     def _task_loss(self, task, y_true, y_pred, sample_weight, may_miss):
         """Returns a task's loss and its weight in the mean of the epoch."""
@@ -601,6 +628,8 @@ class _EpochHooks(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._weighting.on_epoch_end()
         losses = {task: logs.get(f"{task}_loss", 0.0) for task in self._tasks}
+        # As `ReduceLROnPlateau` adds the learning rate.
+        logs["task_variance"] = float(np.var(list(losses.values())))
         self._warn("was not finite", losses, lambda x: not math.isfinite(x))
         if self._weighting.needs_positive_losses:
             self._warn(

@@ -63,6 +63,7 @@ def test_history():
         *(f"val_{name}" for name in losses),
         "weight/a",
         "weight/b",
+        "task_variance",
     }
     assert model.tasks == ["b", "a"]
     np.testing.assert_allclose(history["weight/b"], [0.5, 0.5])
@@ -174,6 +175,7 @@ def test_compile_again():
         "loss",
         *(f"{t}_loss" for t in "ab"),
         *(f"weight/{t}" for t in "ab"),
+        "task_variance",
     }
     assert len(model.non_trainable_variables) == 1
 

@@ -11,6 +11,35 @@ class BackendTrainer:
     """`train_step` on JAX, stateless."""
 
     def train_step(self, state, data):
+        logs, new_state = self._train_step(state, data)
+        if self.weighting.needs_losses_after:
+            new_state = self._tell_losses_after(state, new_state, data)
+        return logs, new_state
+
+    def _tell_losses_after(self, old_state, state, data):
+        """See `backend.after_step`, which is the same with variables."""
+        trainable, others, *rest = state
+        network = {id(v) for v in self.network_state()}
+        # The forward pass begins as that of the step did.
+        mixed = [
+            old if id(v) in network else new
+            for v, old, new in zip(
+                self.non_trainable_variables, old_state[1], others
+            )
+        ]
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        with self._scope(trainable, mixed) as scope:
+            self.weighting.after_step(self.losses_after_step(*batch))
+        updated = self._updated(scope, self.non_trainable_variables)
+        others = [
+            new if id(v) in network else value
+            for v, new, value in zip(
+                self.non_trainable_variables, others, updated
+            )
+        ]
+        return (trainable, others, *rest)
+
+    def _train_step(self, state, data):
         trainable, others, optimizer_state, metrics_state = state
         with keras.StatelessScope(
             zip(self.optimizer.variables, optimizer_state)

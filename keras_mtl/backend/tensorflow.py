@@ -3,6 +3,7 @@ import tensorflow as tf
 from keras.src.losses.loss import unscale_loss_for_distribution
 
 from keras_mtl import balancing
+from keras_mtl.backend.after_step import step_with_losses_after
 from keras_mtl.backend.pullback import Pullback
 
 
@@ -10,6 +11,11 @@ class BackendTrainer:
     """`train_step` on TensorFlow."""
 
     def train_step(self, data):
+        if self.weighting.needs_losses_after:
+            return step_with_losses_after(self, self._train_step, data)
+        return self._train_step(data)
+
+    def _train_step(self, data):
         for variable in self.weighting.learning_rate_variables:
             variable.assign(self.optimizer.learning_rate)
         if not self.weighting.needs_gradients:

@@ -1,7 +1,10 @@
+import contextlib
+
 import keras
 import torch
 
 from keras_mtl import balancing
+from keras_mtl.backend.after_step import step_with_losses_after
 from keras_mtl.backend.pullback import Pullback
 
 
@@ -9,6 +12,13 @@ class BackendTrainer:
     """`train_step` on PyTorch."""
 
     def train_step(self, data):
+        if self.weighting.needs_losses_after:
+            return step_with_losses_after(
+                self, self._train_step, data, _from_here()
+            )
+        return self._train_step(data)
+
+    def _train_step(self, data):
         for variable in self.weighting.learning_rate_variables:
             variable.assign(self.optimizer.learning_rate)
         if not self.weighting.needs_gradients:
@@ -46,6 +56,20 @@ class BackendTrainer:
                 sample_weight=self.first_input(x).shape[0],
             )
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+
+def _from_here():
+    """Returns a context in which PyTorch draws what it draws from here on."""
+    cpu, cuda = torch.get_rng_state(), torch.cuda.get_rng_state_all()
+
+    @contextlib.contextmanager
+    def context():
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.set_rng_state(cpu)
+            torch.cuda.set_rng_state_all(cuda)
+            yield
+
+    return context
 
 
 class AutogradPullback(Pullback):

@@ -6,12 +6,20 @@ import inspect
 import keras
 
 from keras_mtl.weightings.chain import Chain
+from keras_mtl.weightings.constant import Constant
+from keras_mtl.weightings.dwa import DWA
 from keras_mtl.weightings.equal import Equal
+from keras_mtl.weightings.famo import FAMO
+from keras_mtl.weightings.geometric_mean import GeometricMean
+from keras_mtl.weightings.gradnorm import GradNorm
 from keras_mtl.weightings.igb_v1 import IGBv1
+from keras_mtl.weightings.imtl_l import IMTLL
 from keras_mtl.weightings.nash_mtl import NashMTL
 from keras_mtl.weightings.random import Random
 from keras_mtl.weightings.scale_invariant import ScaleInvariant
+from keras_mtl.weightings.smooth_tchebycheff import SmoothTchebycheff
 from keras_mtl.weightings.sum import Sum
+from keras_mtl.weightings.tchebycheff import Tchebycheff
 from keras_mtl.weightings.uncertainty import Uncertainty
 from keras_mtl.weightings.weighting import GradientWeighting
 from keras_mtl.weightings.weighting import Weighting
@@ -21,8 +29,16 @@ ALL_WEIGHTINGS = {
     "scale_invariant": ScaleInvariant,
     "random": Random,
     "uncertainty": Uncertainty,
+    "dwa": DWA,
+    "geometric_mean": GeometricMean,
+    "imtl_l": IMTLL,
+    "tchebycheff": Tchebycheff,
+    "smooth_tchebycheff": SmoothTchebycheff,
+    "constant": Constant,
     "igb_v1": IGBv1,
+    "famo": FAMO,
     "sum": Sum,
+    "gradnorm": GradNorm,
     "nash_mtl": NashMTL,
 }
 

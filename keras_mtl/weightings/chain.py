@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 from keras import ops
 
 from keras_mtl.weightings.weighting import Weighting
@@ -30,6 +31,11 @@ class Chain(Weighting):
     def __init__(self, weightings, **kwargs):
         from keras_mtl.weightings import get
 
+        if kwargs.get("scale_invariant"):
+            raise ValueError(
+                "`scale_invariant` belongs to the loss balancing in a chain. "
+                "Received: scale_invariant=True for Chain"
+            )
         super().__init__(**kwargs)
         self.weightings = [get(weighting) for weighting in weightings]
         kinds = [w.needs_gradients for w in self.weightings]
@@ -45,14 +51,26 @@ class Chain(Weighting):
             if not weighting.built:
                 weighting.build((num_tasks,))
 
-    def weigh(self, losses, gramian):
+    def call(self, losses, gramian=None):
+        self._check_shapes(losses, gramian)
+        valid = ops.all(ops.isfinite(gramian))
+        # Each part looks at its losses, and keeps its state by itself.
+        losses = ops.where(valid, losses, np.nan)
         weights = ops.ones_like(losses)
         for weighting in self.weightings:
             known = [weights * losses]
             if weighting.needs_gradients:
                 known.append(weights[:, None] * gramian * weights)
             weights = weights * weighting(*known)
+        self.task_weights.assign(weights)
         return weights
+
+    def after_step(self, losses):
+        weights = ops.ones_like(losses)
+        for weighting in self.weightings:
+            if weighting.needs_losses_after:
+                weighting.after_step(weights * losses)
+            weights = weights * weighting.task_weights
 
     def head_weights(self):
         weights = 1.0
@@ -72,6 +90,10 @@ class Chain(Weighting):
     def learning_rate_variables(self):
         parts = [w.learning_rate_variables for w in self.weightings]
         return sum(parts, [])
+
+    @property
+    def needs_losses_after(self):
+        return any(w.needs_losses_after for w in self.weightings)
 
     @property
     def needs_epochs(self):
@@ -96,6 +118,17 @@ class Chain(Weighting):
     @property
     def update_every(self):
         return self.weightings[-1].update_every
+
+    @property
+    def is_linear(self):
+        return self.weightings[-1].is_linear
+
+    def combine(self, matrix, weights):
+        if self.is_linear:
+            return ops.matmul(weights, matrix)
+        last = self.weightings[-1]
+        rows = ops.reshape(self.head_weights(), (-1, 1)) * matrix
+        return last.combine(rows, ops.convert_to_tensor(last.task_weights))
 
     def is_due(self):
         return self.weightings[-1].is_due()

@@ -27,6 +27,7 @@ class IGBv1(Weighting):
     paper = "Dai et al., Improvable Gap Balancing for Multi-Task Learning"
     year = 2023
     needs_positive_losses = True
+    balances_logarithms = True
     needs_epochs = True
 
     def __init__(self, base_epoch=2, **kwargs):

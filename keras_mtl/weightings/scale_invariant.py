@@ -25,6 +25,7 @@ class ScaleInvariant(Weighting):
     paper = "Navon et al., Multi-Task Learning as a Bargaining Game"
     year = 2022
     needs_positive_losses = True
+    balances_logarithms = True
 
     def compute_weights(self, losses):
         return inverse(losses)

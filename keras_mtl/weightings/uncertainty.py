@@ -14,7 +14,8 @@ class Uncertainty(Weighting):
     The objective is Σ L / (2 σ²) + log σ, for a classification loss
     Σ L / σ² + log σ, in the network's parameters and in log σ², which starts at
     0. The gradient for log σ² is known in closed form, so that the weighting
-    takes Adam's step itself, once per call.
+    takes Adam's step itself, once per call. A task without a label in the
+    batch, whose loss is 0, keeps its σ².
 
     Args:
         form: `"regression"`, `"classification"`, or a list of them, one per
@@ -72,5 +73,5 @@ class Uncertainty(Weighting):
             rate = ops.convert_to_tensor(self.model_learning_rate)
             self.optimizer.learning_rate = rate
         gradient = 0.5 - weights * losses
-        self.optimizer.apply([gradient], [self.log_variance])
+        self.train_where(losses != 0.0, gradient, self.log_variance)
         return weights

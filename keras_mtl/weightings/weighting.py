@@ -19,6 +19,14 @@ class Weighting(keras.layers.Layer):
     `add_weight` in `build_state`. Where a loss or a result is not finite, the
     last finite weights are returned and no state changes.
 
+    Args:
+        scale_invariant: Whether the weights are those of the logarithms of the
+            losses: the objective is Σ λ log L, with λ what the method gives, so
+            that the weights are λ / L and the scale of a loss does not matter
+            (Dai et al. 2023, section 3.1). For loss balancing; needs positive
+            losses.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
     Call arguments:
         losses: Float tensor of shape `(T,)`, the task losses. A loss of exactly
             0 is that of a task which has no label in the batch.
@@ -51,12 +59,19 @@ class Weighting(keras.layers.Layer):
     needs_epochs = False
     # Whether the model writes its learning rate to `model_learning_rate`.
     needs_learning_rate = False
+    # Whether the model calls `after_step`, which costs one more forward pass.
+    needs_losses_after = False
+    # Whether the weights are those of log L, whatever `scale_invariant` is.
+    balances_logarithms = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, scale_invariant=False, **kwargs):
         # The weights decide the balance of gradients of all magnitudes:
         # float32 also where the network computes in float16.
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
+        self.scale_invariant = scale_invariant
+        if scale_invariant:
+            self.needs_positive_losses = True
 
     def build(self, losses_shape, gramian_shape=None):
         if len(losses_shape) != 1 or losses_shape[0] is None:
@@ -102,28 +117,68 @@ class Weighting(keras.layers.Layer):
         self.optimizer_state = optimizer.variables
         return optimizer
 
+    def train_where(self, labelled, gradient, variable):
+        """Takes a step of `self.optimizer` for some of the tasks.
+
+        A gradient of 0 would not do: Adam's moments move a variable then, too.
+
+        Args:
+            labelled: Boolean tensor of shape `(T,)`.
+            gradient: Float tensor of shape `(T,)`.
+            variable: Variable of shape `(T,)`.
+        """
+        per_task = [
+            v
+            for v in [variable, *self.optimizer.variables]
+            if tuple(v.shape) == (self.num_tasks,)
+        ]
+        before = [ops.copy(v) for v in per_task]
+        self.optimizer.apply([gradient], [variable])
+        for v, old in zip(per_task, before):
+            v.assign(ops.where(labelled, ops.convert_to_tensor(v), old))
+
     def call(self, losses, gramian=None):
         self._check_shapes(losses, gramian)
-        state = [(v, ops.copy(v)) for v in self.variables]
         valid = ops.all(ops.isfinite(losses))
         if self.needs_gradients:
             valid = ops.logical_and(valid, ops.all(ops.isfinite(gramian)))
             gramian = ops.where(valid, gramian, ops.eye(self.num_tasks))
         losses = ops.where(valid, losses, ops.ones_like(losses))
-        weights = self.weigh(losses, gramian)
-        valid = ops.logical_and(valid, ops.all(ops.isfinite(weights)))
-        self.task_weights.assign(weights)
+
+        def step():
+            weights = self.weigh(losses, gramian)
+            self.task_weights.assign(weights)
+            return ops.logical_and(valid, ops.all(ops.isfinite(weights)))
+
+        self._undo_unless(step)
+        return ops.stop_gradient(ops.convert_to_tensor(self.task_weights))
+
+    def _undo_unless(self, step):
+        """Runs `step`; where it returns False, no variable changes."""
+        unguarded = {id(v) for v in self.unguarded_variables()}
+        state = [
+            (v, ops.copy(v)) for v in self.variables if id(v) not in unguarded
+        ]
+        valid = step()
         for variable, value in state:
             new = ops.convert_to_tensor(variable)
             variable.assign(ops.where(valid, new, value))
-        return ops.stop_gradient(ops.convert_to_tensor(self.task_weights))
+
+    def unguarded_variables(self):
+        """Lists large variables that the method itself writes only when valid.
+
+        All others are copied in each step.
+        """
+        return []
 
     def weigh(self, losses, gramian):
         """Calls `compute_weights` with what it needs."""
+        weights = self.compute_weights(losses)
+        if self.scale_invariant and not self.balances_logarithms:
+            weights = weights * inverse(losses)
         if self.needs_positive_losses:
-            weights = self.compute_weights(losses)
             return ops.where(losses > TINY, weights, ops.zeros_like(weights))
-        return self.compute_weights(losses)
+        return weights
 
     def compute_weights(self, losses):
         """Computes the weights, shape `(T,)`, of finite `losses`."""
@@ -132,6 +187,28 @@ class Weighting(keras.layers.Layer):
     def head_weights(self):
         """Weights of the tasks' own parameters after a call, shape `(T,)`."""
         return ops.convert_to_tensor(self.task_weights)
+
+    def after_step(self, losses):
+        """Tells the method what the step did.
+
+        The model calls it after each update if `needs_losses_after`.
+
+        Args:
+            losses: Float tensor of shape `(T,)`, the losses on the batch of the
+                step, with the new parameters. Where one is not finite, nothing
+                changes.
+        """
+        valid = ops.all(ops.isfinite(losses))
+        losses = ops.where(valid, losses, ops.ones_like(losses))
+
+        def step():
+            self.update_after_step(losses)
+            return valid
+
+        self._undo_unless(step)
+
+    def update_after_step(self, losses):
+        """Updates the state of the method, from finite losses."""
 
     def on_epoch_begin(self):
         """Called before the first step of each epoch, outside of the step."""
@@ -220,7 +297,8 @@ class GradientWeighting(Weighting):
             with respect to the tensors at which the trunk ends (one backward
             pass through the trunk, whatever `T` is; Sener and Koltun 2018,
             section 3.3).
-        shared: `"auto"`, or a list of layers or names of layers of the trunk
+        shared: `"auto"`, all shared variables; `"last"`, those of the last
+            shared layer; or a list of layers or names of layers of the trunk
             on whose variables the gradients are compared. The weights act on
             the whole trunk all the same.
         update_every: Number of steps for which weights are used before they
@@ -233,6 +311,9 @@ class GradientWeighting(Weighting):
 
     needs_gradients = True
     cost = "T backward passes"
+    # Whether the direction is the sum of the rows times the weights. If not,
+    # the method overrides `combine`.
+    is_linear = True
 
     def __init__(
         self,
@@ -244,21 +325,34 @@ class GradientWeighting(Weighting):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if self.scale_invariant:
+            raise ValueError(
+                "`scale_invariant` is for loss balancing. For gradients of log "
+                'L, chain: weighting=["scale_invariant", ...]. Received: '
+                f"scale_invariant=True for {type(self).__name__}"
+            )
         if gradients not in ("parameters", "features"):
             raise ValueError(
                 'Expected `gradients` to be "parameters" or "features". '
                 f"Received: gradients={gradients!r}"
             )
-        if shared != "auto":
+        if shared not in ("auto", "last"):
             if isinstance(shared, (str, keras.layers.Layer)):
                 shared = [shared]
             shared = [getattr(layer, "name", layer) for layer in shared]
-            if gradients == "features":
-                raise ValueError(
-                    "`shared` names the layers whose variables are compared, "
-                    'which gradients="features" does not do. Received: '
-                    f"shared={shared}"
-                )
+        if shared != "auto" and gradients == "features":
+            raise ValueError(
+                "`shared` names the layers whose variables are compared, "
+                'which gradients="features" does not do. Received: '
+                f"shared={shared}"
+            )
+        if not self.is_linear and (shared != "auto" or update_every != 1):
+            raise ValueError(
+                f"{type(self).__name__} combines the gradients of all shared "
+                "variables in each step: it takes no `shared` and no "
+                f"`update_every`. Received: shared={shared}, "
+                f"update_every={update_every}"
+            )
         if not isinstance(update_every, int) or update_every < 1:
             raise ValueError(
                 "Expected `update_every` to be a positive integer. "
@@ -309,6 +403,19 @@ class GradientWeighting(Weighting):
         norm = ops.sqrt(ops.maximum(squared, 0.0)) * ops.sqrt(scale)
         return self.max_norm / ops.maximum(norm, self.max_norm)
 
+    def combine(self, matrix, weights):
+        """Combines the rows of a part of the Jacobian.
+
+        Args:
+            matrix: Float tensor of shape `(T, N)`, the gradients with respect
+                to one tensor, flattened.
+            weights: Float tensor of shape `(T,)`.
+
+        Returns:
+            Float32 tensor of shape `(N,)`.
+        """
+        return ops.matmul(weights, matrix)
+
     def aggregate(self, jacobian, losses=None):
         """Combines task gradients into the direction on the shared variables.
 
@@ -325,7 +432,7 @@ class GradientWeighting(Weighting):
         gramian = ops.matmul(jacobian, ops.transpose(jacobian))
         weights = self(losses, gramian)
         scale = self.direction_scale(weights, gramian)
-        return ops.matmul(scale * weights, jacobian)
+        return self.combine(jacobian, scale * weights)
 
 
 def inverse(losses):

@@ -15,6 +15,7 @@ from tests.compiled import compiled_call
 EXCEPTIONS = {
     ("permutation", "random"): "its weights do not depend on the tasks",
     ("scale", "random"): "its weights do not depend on the tasks",
+    ("scale", "smooth_tchebycheff"): "μ has the units of the losses",
 }
 
 METHODS = {name: name for name in keras_mtl.weightings.names()}
@@ -167,6 +168,27 @@ def test_common_scale_keeps_the_balance(method, scale):
     )
 
 
+def test_scale_invariant_weights_are_those_of_logarithms(method):
+    skip_exceptions("scale_invariant", method)
+    plain = create(method)
+    config = {**plain.get_config(), "scale_invariant": True}
+    if plain.needs_gradients:
+        with pytest.raises((TypeError, ValueError), match="scale_invariant"):
+            type(plain).from_config(config)
+        return
+    composed = type(plain).from_config(config)
+    keras.utils.set_random_seed(0)
+    weights = call(composed, *arguments(composed))
+    keras.utils.set_random_seed(0)
+    expected = call(create(method), *arguments(plain))
+    if not plain.balances_logarithms:
+        expected = expected / LOSSES
+    if method != "random":
+        np.testing.assert_allclose(weights, expected, rtol=1e-5)
+    args = arguments(composed, LOSSES * [0.0, -1.0, 1.0, 1.0])
+    assert np.all(call(composed, *args)[:2] == 0.0)
+
+
 def test_same_seed_same_weights(method):
     def run():
         keras.utils.set_random_seed(3)
@@ -265,6 +287,13 @@ def test_states_its_source(method):
 SAME = [
     # They differ in how the gradients are computed.
     {"equal", "sum"},
+    # Without values, the constant weights are 1.
+    {"constant", "equal"},
+    {"constant", "sum"},
+    # The directions are the same, the lengths are not.
+    {"geometric_mean", "scale_invariant"},
+    # The objective is twice that of uncertainty, which Adam does not feel.
+    {"imtl_l", "uncertainty"},
     # Nash-MTL's direction does not depend on the scale of a loss.
     {"igb_v1 + nash_mtl", "nash_mtl"},
 ]
@@ -280,7 +309,11 @@ def test_methods_are_different():
         rows = []
         for losses in epochs:
             weighting.on_epoch_begin()
-            rows += [call(weighting, *arguments(weighting, x)) for x in losses]
+            for x in losses:
+                rows.append(call(weighting, *arguments(weighting, x)))
+                if weighting.needs_losses_after:
+                    after = np.float32(x * [0.9, 0.8, 1.0, 0.7])
+                    weighting.after_step(keras.ops.convert_to_tensor(after))
             weighting.on_epoch_end()
         weights[name] = np.stack([row / row.sum() for row in rows])
     for name in METHODS:

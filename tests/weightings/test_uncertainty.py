@@ -50,6 +50,15 @@ def test_reaches_the_minimum_of_a_constant_loss():
     np.testing.assert_allclose(np.array(weights), 0.5 / losses, rtol=1e-2)
 
 
+def test_a_task_without_labels_keeps_its_variance():
+    weighting = Uncertainty(learning_rate=0.1)
+    weighting(np.array([2.0, 3.0], "float32"))
+    before = np.array(weighting.log_variance)
+    weighting(np.array([0.0, 3.0], "float32"))
+    after = np.array(weighting.log_variance)
+    assert after[0] == before[0] and after[1] != before[1]
+
+
 def test_follows_the_learning_rate_of_the_model():
     inputs = keras.Input((2,))
     features = keras.layers.Dense(3)(inputs)

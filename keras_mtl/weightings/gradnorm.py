@@ -1,0 +1,90 @@
+import keras
+from keras import ops
+
+from keras_mtl.weightings.weighting import TINY
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class GradNorm(GradientWeighting):
+    """GradNorm: the tasks' gradient norms follow their rates of training.
+
+    The weights w are trained so that the norm of the gradient of w L, at a
+    chosen layer, is near the mean of these norms times r^α, where r is the
+    task's loss over its first loss, relative to the mean of that over the
+    tasks. After each step the weights are brought to the sum T, and none is
+    below 0. They act on all parameters. A task without a label, whose loss is
+    0, counts in no mean and keeps its share of the weights.
+
+    Args:
+        alpha: Strength α with which slow tasks are helped; 0 makes all norms
+            equal.
+        learning_rate: Learning rate of the weights (Adam).
+        shared: The layer or layers at which the norms are taken; by default the
+            last shared one. See `GradientWeighting`.
+        **kwargs: See `GradientWeighting`.
+
+    Reference:
+        - [Chen et al., 2018](https://arxiv.org/abs/1711.02257), Algorithm 1,
+          equations 1 and 2.
+    """
+
+    paper = "Chen et al., GradNorm"
+    year = 2018
+    cost = "1 backward pass, and T through the chosen layer"
+
+    def __init__(
+        self,
+        alpha=1.5,
+        learning_rate=0.025,
+        gradients="parameters",
+        shared="last",
+        weigh_heads=True,
+        **kwargs,
+    ):
+        if gradients == "features":
+            shared = "auto"
+        super().__init__(
+            gradients=gradients,
+            shared=shared,
+            weigh_heads=weigh_heads,
+            **kwargs,
+        )
+        self.alpha = alpha
+        self.learning_rate = learning_rate
+
+    def build_state(self, num_tasks):
+        # Its own, since the weights in use may be zero for a step.
+        self.trained = self.add_state((num_tasks,), "ones", "trained")
+        self.first_losses = self.add_state((num_tasks,), name="first_losses")
+        self.optimizer = self.add_optimizer(
+            keras.optimizers.Adam(self.learning_rate), [self.trained]
+        )
+
+    def compute_weights(self, losses, gramian):
+        weights = ops.copy(self.trained)
+        norms = ops.sqrt(ops.maximum(ops.diagonal(gramian), 0.0))
+        # Adam's steps do not depend on the scale of the norms.
+        norms = norms / ops.maximum(ops.max(norms), TINY)
+        labelled = losses > TINY
+        gradient = self._gradient(weights, norms, labelled, losses)
+        self.train_where(labelled, gradient, self.trained)
+        trained = ops.maximum(ops.convert_to_tensor(self.trained), 0.0)
+        total = ops.maximum(ops.sum(trained), TINY)
+        self.trained.assign(trained * (self.num_tasks / total))
+        return weights
+
+    def _gradient(self, weights, norms, labelled, losses):
+        """Returns the gradient of Σ |w n - target| with a constant target."""
+        count = ops.cast(labelled, "float32")
+        count = count / ops.maximum(ops.sum(count), 1.0)
+        first = ops.copy(self.first_losses)
+        first = ops.where(first > 0.0, first, ops.where(labelled, losses, 0.0))
+        self.first_losses.assign(first)
+        first = ops.where(labelled, first, 1.0)
+        progress = ops.where(labelled, losses, 1.0) / first
+        rate = progress / ops.maximum(ops.sum(count * progress), TINY)
+        mean_norm = ops.sum(count * weights * norms)
+        target = mean_norm * ops.power(rate, self.alpha)
+        direction = ops.sign(weights * norms - target)
+        return direction * norms
