@@ -1,0 +1,169 @@
+"""QM9, eleven properties: each weighting against single-task training.
+
+The comparison of table 2 of the IGB paper (Δm against models of one task each)
+on a scale that fits two CPU cores: a network of 58,000 weights, the demo's, and
+a subset of the molecules, with a learning rate that decays to zero. Every model
+has the same trunk, and all are trained for the same number of epochs.
+
+    python experiments/qm9.py
+    python experiments/qm9.py --weightings equal igb_v1+nash_mtl --seeds 0
+    python experiments/qm9.py --molecules 200 --epochs 2 --output-dir /tmp/qm9
+
+The single-task models are trained once and kept in `qm9_single_task.jsonl`, the
+other runs in `qm9_runs.jsonl`: what is there is not trained again. The results
+are in `qm9.json` and `qm9.png` beside this script.
+
+Reference:
+
+- Dai et al., "Improvable Gap Balancing for Multi-Task Learning", UAI 2023,
+  https://arxiv.org/abs/2307.15429, section 5.1 and table 2.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_mtl
+from keras_mtl.datasets import qm9
+from keras_mtl.models import message_passing
+
+BATCH_SIZE = 64
+LEARNING_RATE = 4e-3
+# The loss-balancing methods of table 2, and what else balances losses here.
+LOSS_BALANCING = [
+    "equal",
+    "scale_invariant",
+    "random",
+    "dwa",
+    "uncertainty",
+    "igb_v1",
+    "igb_v2",
+    "bandit_mtl",
+]
+
+
+def compile_arguments(tasks, steps):
+    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+    return {
+        "optimizer": keras.optimizers.Adam(rate),
+        "loss": dict.fromkeys(tasks, "mse"),
+        "metrics": {task: ["mae"] for task in tasks},
+    }
+
+
+def train_single_task(task, seed, data, epochs, steps):
+    """Returns the error of a model of one task, in the task's unit."""
+    (x, y), _, (x_test, y_test), statistics = data
+    keras.utils.set_random_seed(seed)
+    model = keras.Model(*message_passing([task]))
+    model.compile(**compile_arguments([task], steps))
+    settings = dict(batch_size=BATCH_SIZE, verbose=0)
+    model.fit(x, {task: y[task]}, epochs=epochs, **settings)
+    predictions = model.predict(x_test, **settings)[task]
+    errors = np.abs(np.ravel(predictions) - np.ravel(y_test[task]))
+    return float(errors.mean() * statistics[task].std)
+
+
+def single_task(data, arguments, steps):
+    """Returns the mean errors over the seeds; trains what is not yet there."""
+    path = arguments.output_dir / "qm9_single_task.jsonl"
+    done = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        entry = json.loads(line)
+        done[tuple(entry["run"])] = entry["mae"]
+    errors = {}
+    for task in qm9.TASKS:
+        values = []
+        for seed in arguments.seeds:
+            run = (arguments.molecules, arguments.epochs, task, seed)
+            if run not in done:
+                start = time.perf_counter()
+                done[run] = train_single_task(
+                    task, seed, data, arguments.epochs, steps
+                )
+                with open(path, "a") as file:
+                    entry = {"run": run, "mae": done[run]}
+                    file.write(json.dumps(entry) + "\n")
+                seconds = time.perf_counter() - start
+                print(f"{task}, seed {seed}: {done[run]:.4g} ({seconds:.0f} s)")
+            values.append(done[run])
+        errors[f"{task}_mae"] = float(np.mean(values))
+    return errors
+
+
+def compare(data, baseline, arguments, steps):
+    train, validation, test, statistics = data
+    return keras_mtl.benchmark(
+        lambda: keras_mtl.MultiTaskModel(*message_passing(qm9.TASKS)),
+        train,
+        compile=lambda: compile_arguments(qm9.TASKS, steps),
+        weightings={
+            name: name.split("+") if "+" in name else name
+            for name in arguments.weightings
+        },
+        seeds=arguments.seeds,
+        epochs=arguments.epochs,
+        batch_size=BATCH_SIZE,
+        validation_data=validation,
+        test_data=test,
+        metrics=dict.fromkeys(qm9.TASKS, "mae"),
+        scale={f"{task}_mae": statistics[task].std for task in qm9.TASKS},
+        baseline=baseline,
+        path=arguments.output_dir / "qm9_runs.jsonl",
+    )
+
+
+def save(result, baseline, arguments):
+    import matplotlib.pyplot as plt
+
+    content = {
+        "molecules": arguments.molecules,
+        "epochs": arguments.epochs,
+        "seeds": list(arguments.seeds),
+        "single_task": baseline,
+        "summary": result.summary(),
+    }
+    path = arguments.output_dir / "qm9.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(temporary, path)
+    axes = keras_mtl.plots.delta_m(result)
+    figure = np.ravel(axes)[0].figure
+    figure.savefig(path.with_suffix(".png"), dpi=120, bbox_inches="tight")
+    plt.close(figure)
+    print(f"Saved {path} and {path.with_suffix('.png')}")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--molecules", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--weightings", nargs="+", default=LOSS_BALANCING)
+    parser.add_argument("--data-dir", help="folder with the CSV files of QM9")
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path(__file__).parent
+    )
+    parser.add_argument("--only-single-task", action="store_true")
+    arguments = parser.parse_args(argv)
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    data = qm9.load_data(
+        arguments.molecules, seed=0, data_dir=arguments.data_dir
+    )
+    size = len(data[0][0]["atoms"])
+    steps = -(-size // BATCH_SIZE) * arguments.epochs
+    baseline = single_task(data, arguments, steps)
+    if arguments.only_single_task:
+        return
+    result = compare(data, baseline, arguments, steps)
+    print(result)
+    save(result, baseline, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+class Estimate(float):
+    """An estimated value of a policy: a float that knows its error.
+
+    Attributes:
+        standard_error: The standard error of the value, if steps were
+            independent of each other. Float, NaN for less than two steps.
+        effective_sample_size: The number of steps of the policy itself that
+            would say as much. Float, from 0 to the number of steps.
+    """
+
+    def __new__(cls, value, standard_error, effective_sample_size):
+        self = super().__new__(cls, value)
+        self.standard_error = float(standard_error)
+        self.effective_sample_size = float(effective_sample_size)
+        return self
+
+    # Copies and pickles are made by calling the class with these.
+    def __getnewargs__(self):
+        return float(self), self.standard_error, self.effective_sample_size
+
+    def __repr__(self):
+        return (
+            f"Estimate({float(self):.6g}, "
+            f"standard_error={self.standard_error:.3g}, "
+            f"effective_sample_size={self.effective_sample_size:.1f})"
+        )

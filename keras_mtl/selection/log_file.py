@@ -1,0 +1,57 @@
+"""The file of a `SelectionLog`: NumPy arrays in a zip, without pickle."""
+
+import json
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+FORMAT = "keras_mtl.SelectionLog 1"
+
+
+def write(path, tasks, state):
+    """Writes the names of tasks and a dict of arrays, whole or not at all."""
+    path = os.fspath(path)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            # As JSON: NumPy cuts names that end with a null.
+            names = {"format": FORMAT, "tasks": json.dumps(tasks)}
+            np.savez_compressed(file, allow_pickle=False, **names, **state)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def read(path):
+    """Returns the names of tasks and the dict of arrays in a file."""
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                state = dict(arrays)
+            written_as = str(state.pop("format"))
+            tasks = json.loads(str(state.pop("tasks")))
+        except (
+            *(AttributeError, EOFError, KeyError, NotImplementedError),
+            *(OSError, TypeError, ValueError),
+            *(zipfile.BadZipFile, zlib.error),
+        ) as error:
+            raise foreign(path, error) from error
+    if written_as != FORMAT:
+        raise foreign(path, f"the format {written_as!r}")
+    return tasks, state
+
+
+def foreign(path, reason):
+    """Returns the error of a file that is none of a log, or not whole."""
+    received = reason
+    if isinstance(reason, Exception):
+        received = f"{type(reason).__name__}: {reason}"
+    return ValueError(
+        f"Expected {os.fspath(path)} to be a whole file that "
+        f"`SelectionLog.save` has written. Received: {received}"
+    )

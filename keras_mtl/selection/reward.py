@@ -1,0 +1,45 @@
+"""The base class of all rewards."""
+
+
+class Reward:
+    """Base class of the rewards, which say how useful a step has been.
+
+    A reward of one's own overrides `__call__`.
+
+    Example:
+
+    >>> class Relative(keras_mtl.selection.Reward):
+    ...     needs_loss_after = True
+    ...     def __call__(self, task, loss, loss_after=None):
+    ...         return 1 - loss_after / loss
+    >>> Relative()(task=0, loss=2.0, loss_after=1.5)
+    0.25
+    """
+
+    # Whether the loss on the same batch after the step is needed, which costs
+    # another forward pass.
+    needs_loss_after = False
+
+    def build(self, num_tasks):
+        """Tells the reward the number of tasks. Later calls keep its state."""
+
+    def __call__(self, task, loss, loss_after=None):
+        """Computes the reward of a step.
+
+        Args:
+            task: Index of the task that was trained.
+            loss: Its loss on the batch, before the step.
+            loss_after: Its loss on the same batch after the step, if
+                `needs_loss_after`.
+
+        Returns:
+            Float.
+        """
+        raise NotImplementedError
+
+    def get_state(self):
+        """Returns what is remembered, a dict of name to array."""
+        return {}
+
+    def set_state(self, state):
+        """Restores what `get_state` returned, in a reward that is built."""
