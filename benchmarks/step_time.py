@@ -24,15 +24,13 @@ import time
 RESULTS = pathlib.Path(__file__).parent / "results"
 TASKS = 11
 BATCH_SIZE = 512
-WEIGHTINGS = {
-    "equal": "equal",
-    "scale_invariant": "scale_invariant",
-    "random": "random",
-    "uncertainty": "uncertainty",
-    "igb_v1": "igb_v1",
-    "nash_mtl, features": ("nash_mtl", "features"),
-    "nash_mtl, parameters": ("nash_mtl", "parameters"),
-}
+# Loss balancing; IGBv2's agent has a benchmark of its own.
+WEIGHTINGS = [
+    *["equal", "scale_invariant", "random", "uncertainty", "dwa"],
+    *["geometric_mean", "imtl_l", "tchebycheff", "smooth_tchebycheff"],
+    *["igb_v1", "bandit_mtl", "go4align", "famo"],
+    *["nash_mtl/features", "nash_mtl/parameters"],
+]
 
 
 def build(cls):
@@ -69,10 +67,10 @@ def measure(arguments):
     models = {"keras.Model": build(keras.Model)}
     models["keras.Model"].compile("adam", **shared)
     for label in arguments.weightings:
-        weighting = WEIGHTINGS[label]
-        if isinstance(weighting, tuple):
-            name, gradients = weighting
-            weighting = keras_mtl.weightings.NashMTL(gradients=gradients)
+        name, *gradients = label.split("/")
+        weighting = keras_mtl.weightings.get(name)
+        if gradients:
+            weighting = type(weighting)(gradients=gradients[0])
         models[label] = build(keras_mtl.MultiTaskModel)
         models[label].compile("adam", weighting=weighting, **shared)
 
@@ -143,7 +141,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
-    parser.add_argument("--weightings", nargs="+", default=list(WEIGHTINGS))
+    parser.add_argument("--weightings", nargs="+", default=WEIGHTINGS)
     parser.add_argument("--output-dir", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--measure", action="store_true", help="internal")
     parser.add_argument("--jit", action="store_true", help="internal")

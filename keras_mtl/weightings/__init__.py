@@ -5,21 +5,34 @@ import inspect
 
 import keras
 
+from keras_mtl.weightings.bandit_mtl import BanditMTL
 from keras_mtl.weightings.chain import Chain
 from keras_mtl.weightings.constant import Constant
+from keras_mtl.weightings.db_mtl import DBMTL
 from keras_mtl.weightings.dwa import DWA
 from keras_mtl.weightings.equal import Equal
+from keras_mtl.weightings.excess_mtl import ExcessMTL
 from keras_mtl.weightings.famo import FAMO
 from keras_mtl.weightings.geometric_mean import GeometricMean
+from keras_mtl.weightings.go4align import GO4Align
+from keras_mtl.weightings.graddrop import GradDrop
 from keras_mtl.weightings.gradnorm import GradNorm
+from keras_mtl.weightings.gradvac import GradVac
 from keras_mtl.weightings.igb_v1 import IGBv1
+from keras_mtl.weightings.igb_v2 import IGBv2
 from keras_mtl.weightings.imtl_l import IMTLL
+from keras_mtl.weightings.krum import Krum
+from keras_mtl.weightings.moco import MoCo
+from keras_mtl.weightings.modo import MoDo
 from keras_mtl.weightings.nash_mtl import NashMTL
+from keras_mtl.weightings.pcgrad import PCGrad
 from keras_mtl.weightings.random import Random
 from keras_mtl.weightings.scale_invariant import ScaleInvariant
+from keras_mtl.weightings.sdmgrad import SDMGrad
 from keras_mtl.weightings.smooth_tchebycheff import SmoothTchebycheff
 from keras_mtl.weightings.sum import Sum
 from keras_mtl.weightings.tchebycheff import Tchebycheff
+from keras_mtl.weightings.trimmed_mean import TrimmedMean
 from keras_mtl.weightings.uncertainty import Uncertainty
 from keras_mtl.weightings.weighting import GradientWeighting
 from keras_mtl.weightings.weighting import Weighting
@@ -36,10 +49,23 @@ ALL_WEIGHTINGS = {
     "smooth_tchebycheff": SmoothTchebycheff,
     "constant": Constant,
     "igb_v1": IGBv1,
+    "igb_v2": IGBv2,
+    "bandit_mtl": BanditMTL,
+    "go4align": GO4Align,
     "famo": FAMO,
     "sum": Sum,
     "gradnorm": GradNorm,
     "nash_mtl": NashMTL,
+    "db_mtl": DBMTL,
+    "excess_mtl": ExcessMTL,
+    "pcgrad": PCGrad,
+    "gradvac": GradVac,
+    "graddrop": GradDrop,
+    "trimmed_mean": TrimmedMean,
+    "krum": Krum,
+    "sdmgrad": SDMGrad,
+    "moco": MoCo,
+    "modo": MoDo,
 }
 
 

@@ -151,7 +151,8 @@ class Weighting(keras.layers.Layer):
             return ops.logical_and(valid, ops.all(ops.isfinite(weights)))
 
         self._undo_unless(step)
-        return ops.stop_gradient(ops.convert_to_tensor(self.task_weights))
+        # Not the variable itself, which the next call changes.
+        return ops.stop_gradient(ops.copy(self.task_weights))
 
     def _undo_unless(self, step):
         """Runs `step`; where it returns False, no variable changes."""
@@ -380,8 +381,17 @@ class GradientWeighting(Weighting):
     def weigh(self, losses, gramian):
         due, old = self.is_due(), ops.copy(self.task_weights)
         self.steps.assign((self.steps + 1) % self.update_every)
-        weights = self.compute_weights(losses, gramian)
-        return ops.where(due, weights, old)
+        if self.update_every == 1:
+            return self.compute_weights(losses, gramian)
+        weights = []
+
+        def step():
+            weights.append(self.compute_weights(losses, gramian))
+            return due
+
+        # In between, the Gramian is a stand-in.
+        self._undo_unless(step)
+        return ops.where(due, weights[0], old)
 
     def compute_weights(self, losses, gramian):
         """Computes the weights, shape `(T,)`, of finite arguments."""

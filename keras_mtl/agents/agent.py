@@ -1,0 +1,130 @@
+import keras
+from keras import ops
+
+from keras_mtl.agents.state import load_state
+
+
+class Agent(keras.layers.Layer):
+    """Base class of the soft actor-critic agents that weight the tasks.
+
+    Both agents are the same algorithm on the same networks: with the same
+    weights, transitions and noise, one update of each gives the same result.
+
+    - Actor: a network of `T` inputs, `hidden_units` with ReLU and `2 T`
+      outputs, the means μ and log σ (not clipped) of a normal distribution; the
+      action is tanh(μ + σ noise), in (-1, 1).
+    - Twin critics: networks of the `2 T` values (observation, action),
+      `hidden_units` with ReLU, and one output. Their targets start as copies.
+    - One update, in this order, each step with the results of those before:
+      critics (half the sum of the two mean squared errors, against
+      reward + discount (min Q' - temperature log π) of an action drawn with
+      `noise["next"]`), actor (the mean of temperature log π - min Q, with
+      `noise["actor"]`), temperature (the mean of
+      -log temperature (log π + target entropy), with `noise["actor"]` and the
+      actor just updated), and targets (exponential moving averages).
+    - Three Adam optimizers as Keras's: ε is added to the square root of the
+      second moment before its bias is corrected.
+
+    No agent draws random numbers after `build`, and none is terminal: an
+    episode has no end.
+
+    Args:
+        hidden_units: Sizes of the hidden layers of actor and critics.
+        learning_rate: Learning rate of actor, critics and temperature.
+        discount: Discount γ of the reward of the next step.
+        target_rate: Share of the critics in each update of the targets.
+        target_entropy: Entropy that the temperature keeps, in nats; by default
+            `-T`.
+        epsilon: Adam's ε.
+        seed: Integer or `None`, for the first weights of the networks.
+    """
+
+    def __init__(
+        self,
+        hidden_units=(128, 128),
+        learning_rate=3e-4,
+        discount=0.99,
+        target_rate=0.005,
+        target_entropy=None,
+        epsilon=1e-7,
+        seed=None,
+        **kwargs,
+    ):
+        kwargs.setdefault("dtype", "float32")
+        kwargs.setdefault("trainable", False)
+        super().__init__(**kwargs)
+        self.hidden_units = tuple(hidden_units)
+        self.learning_rate = learning_rate
+        self.discount = discount
+        self.target_rate = target_rate
+        self.target_entropy = target_entropy
+        self.epsilon = epsilon
+        self.seed = seed
+
+    def build(self, num_tasks):
+        """Makes networks, optimizers and all their state, for `T` tasks.
+
+        All that a later run needs to go on is saved and restored with the
+        layer (`save_own_variables`, `load_own_variables`).
+        """
+        raise NotImplementedError
+
+    def act(self, observation, noise):
+        """Returns an action.
+
+        Args:
+            observation: Float32 tensor of shape `(T,)`.
+            noise: Float32 tensor of shape `(T,)`, standard normal.
+
+        Returns:
+            Float32 tensor of shape `(T,)`, in (-1, 1).
+        """
+        raise NotImplementedError
+
+    # Not `train`: layers are modules of PyTorch, which have a method of that
+    # name.
+
+    def learn(self, transitions, noise):
+        """Makes one update of critics, actor, temperature and targets.
+
+        Args:
+            transitions: Dict of float32 tensors: `observation`, `action` and
+                `next_observation` of shape `(B, T)`, `reward` of shape `(B,)`.
+            noise: Dict of float32 tensors of shape `(B, T)`, standard normal:
+                `actor` and `next`.
+        """
+        self.run_updates(ops.ones((), "int32"), lambda _: (transitions, noise))
+
+    def run_updates(self, count, sample):
+        """Makes `count` updates.
+
+        Variables are assigned here, which may not be inside of a condition or
+        a loop on JAX: the caller gives a count of 0 instead of calling in a
+        branch.
+
+        Args:
+            count: Integer tensor, known in the graph only; 0 changes nothing.
+            sample: Function that takes the number of the update, an int32
+                tensor from 0, and returns `transitions` and `noise` as `learn`
+                takes them. It depends on tensors alone, reads and writes no
+                random state, and may be traced once for all updates.
+        """
+        raise NotImplementedError
+
+    def get_networks(self):
+        """Returns the weights of all networks as NumPy arrays.
+
+        Returns:
+            Dict of `actor`, a list `[kernel, bias, ...]` from the first layer
+            to the last, with kernels of shape `(inputs, outputs)`; `critics`
+            and `targets`, each a list of two such lists; and
+            `log_temperature`, a scalar.
+        """
+        raise NotImplementedError
+
+    def load_own_variables(self, store):
+        load_state(self, store)
+
+    def set_networks(self, networks):
+        """Sets the weights of all networks, as `get_networks` returns them."""
+        raise NotImplementedError

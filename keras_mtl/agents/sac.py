@@ -1,0 +1,257 @@
+import functools
+import math
+import random
+
+import numpy as np
+from keras import ops
+
+from keras_mtl.agents.agent import Agent
+from keras_mtl.backend.gradients import gradient
+
+BETA_1, BETA_2 = 0.9, 0.999
+
+
+class KerasAgent(Agent):
+    """Soft actor-critic in Keras, on every backend.
+
+    Args:
+        **kwargs: See `Agent`.
+
+    Example:
+
+    >>> agent = keras_mtl.agents.KerasAgent(seed=0)
+    >>> agent.build(num_tasks=3)
+    >>> agent.act(np.ones(3, "float32"), np.zeros(3, "float32")).shape
+    (3,)
+
+    Reference:
+        - [Haarnoja et al., 2018](https://arxiv.org/abs/1812.05905), Algorithm 1
+          and appendix C (the density of the squashed normal distribution).
+    """
+
+    # What an optimizer moves.
+    learned = ("critics", "actor", "log_temperature")
+
+    def build(self, num_tasks):
+        if self.target_entropy is None:
+            self.target_entropy = -float(num_tasks)
+        seed = random.randrange(2**30) if self.seed is None else self.seed
+        rng = np.random.default_rng(seed)
+        self.actor_shapes = shapes(
+            (num_tasks, *self.hidden_units, 2 * num_tasks)
+        )
+        # The two critics are one network with one more axis.
+        critic_sizes = (2 * num_tasks, *self.hidden_units, 1)
+        self.critic_shapes = shapes(critic_sizes, copies=(2,))
+        critics = first_weights(rng, self.critic_shapes, critic_limit)
+        # One vector a network: an update has few operations, which makes for
+        # fast compilation.
+        first = {
+            "actor": first_weights(rng, self.actor_shapes, actor_limit),
+            "critics": critics,
+            "targets": critics,
+            "log_temperature": np.zeros(1),
+            "updates": np.zeros(()),
+        }
+        for name in self.learned:
+            first[f"{name}_mean"] = np.zeros_like(first[name])
+            first[f"{name}_square"] = np.zeros_like(first[name])
+        self.state = {
+            name: self.add_weight(
+                value.shape,
+                functools.partial(_constant, value),
+                trainable=False,
+                name=name,
+            )
+            for name, value in first.items()
+        }
+
+    def act(self, observation, noise):
+        observation = ops.convert_to_tensor(observation, "float32")
+        noise = ops.convert_to_tensor(noise, "float32")
+        actor = split(ops.copy(self.state["actor"]), self.actor_shapes)
+        actions, _ = draw(actor, observation[None], noise[None])
+        return actions[0]
+
+    def run_updates(self, count, sample):
+        count = ops.convert_to_tensor(count, "int32")
+        state = {name: ops.copy(v) for name, v in self.state.items()}
+
+        def step(i, state):
+            return self.update(state, *sample(i))
+
+        def train():
+            new = ops.fori_loop(0, count, step, state)
+            finite = [ops.all(ops.isfinite(value)) for value in new.values()]
+            finite = ops.all(ops.stack(finite))
+            return {k: ops.where(finite, new[k], state[k]) for k in state}
+
+        new = ops.cond(count > 0, train, lambda: state)
+        for name, variable in self.state.items():
+            variable.assign(new[name])
+
+    def update(self, state, transitions, noise):
+        """Makes one update, a pure function of tensors.
+
+        Args:
+            state: Dict of tensors, the values of `self.state`.
+            transitions: See `Agent.learn`.
+            noise: See `Agent.learn`.
+
+        Returns:
+            The new state.
+        """
+        state = {**state, "updates": state["updates"] + 1.0}
+        observation = transitions["observation"]
+        temperature = ops.exp(state["log_temperature"])
+        target = self._target(state, transitions, noise["next"])
+
+        def critic_loss(critics):
+            found = values(critics, observation, transitions["action"])
+            return 0.5 * ops.sum(ops.mean(ops.square(found - target), axis=1))
+
+        critics = split(state["critics"], self.critic_shapes)
+        state = self._descend(state, "critics", gradient(critic_loss, critics))
+        critics = split(state["critics"], self.critic_shapes)
+
+        def actor_loss(actor):
+            actions, log_densities = draw(actor, observation, noise["actor"])
+            value = ops.min(values(critics, observation, actions), axis=0)
+            return ops.mean(temperature * log_densities - value)
+
+        actor = split(state["actor"], self.actor_shapes)
+        state = self._descend(state, "actor", gradient(actor_loss, actor))
+        actor = split(state["actor"], self.actor_shapes)
+        _, log_densities = draw(actor, observation, noise["actor"])
+        surplus = -ops.mean(log_densities) - self.target_entropy
+        state = self._descend(state, "log_temperature", [surplus])
+        change = self.target_rate * (state["critics"] - state["targets"])
+        return {**state, "targets": state["targets"] + change}
+
+    def _target(self, state, transitions, noise):
+        """Returns what the critics should say, shape `(B,)`."""
+        following = transitions["next_observation"]
+        actor = split(state["actor"], self.actor_shapes)
+        actions, log_densities = draw(actor, following, noise)
+        targets = split(state["targets"], self.critic_shapes)
+        value = ops.min(values(targets, following, actions), axis=0)
+        soft = value - ops.exp(state["log_temperature"]) * log_densities
+        return transitions["reward"] + self.discount * soft
+
+    def _descend(self, state, name, gradients):
+        """Takes Adam's step of one vector of the state."""
+        slope = ops.concatenate([ops.reshape(g, (-1,)) for g in gradients])
+        mean, square = state[f"{name}_mean"], state[f"{name}_square"]
+        mean = mean + (1 - BETA_1) * (slope - mean)
+        square = square + (1 - BETA_2) * (ops.square(slope) - square)
+        bias_1 = 1 - ops.power(BETA_1, state["updates"])
+        bias_2 = 1 - ops.power(BETA_2, state["updates"])
+        rate = self.learning_rate * ops.sqrt(bias_2) / bias_1
+        change = rate * mean / (ops.sqrt(square) + self.epsilon)
+        new = {name: state[name] - change}
+        return {**state, **new, f"{name}_mean": mean, f"{name}_square": square}
+
+    def get_networks(self):
+        def arrays(name, shapes):
+            tensors = split(ops.copy(self.state[name]), shapes)
+            return [ops.convert_to_numpy(tensor) for tensor in tensors]
+
+        def plain(weights):
+            # Biases have one more axis here.
+            return [w[0] if i % 2 else w for i, w in enumerate(weights)]
+
+        networks = {"actor": plain(arrays("actor", self.actor_shapes))}
+        for name in ("critics", "targets"):
+            both = arrays(name, self.critic_shapes)
+            networks[name] = [plain([w[i] for w in both]) for i in range(2)]
+        temperature = ops.convert_to_numpy(self.state["log_temperature"])
+        return {**networks, "log_temperature": temperature[0]}
+
+    def set_networks(self, networks):
+        def vector(weights):
+            return np.concatenate([np.reshape(w, -1) for w in weights])
+
+        self.state["actor"].assign(vector(networks["actor"]))
+        for name in ("critics", "targets"):
+            both = [np.stack(pair) for pair in zip(*networks[name])]
+            self.state[name].assign(vector(both))
+        self.state["log_temperature"].assign([networks["log_temperature"]])
+
+
+def shapes(sizes, copies=()):
+    """Returns the shapes of `[kernel, bias, ...]` of dense layers."""
+    layers = [
+        [(*copies, inputs, outputs), (*copies, 1, outputs)]
+        for inputs, outputs in zip(sizes, sizes[1:])
+    ]
+    return sum(layers, [])
+
+
+def split(vector, shapes):
+    """Returns the tensors of the given shapes that a vector consists of."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
+    starts = [0, *ends]
+    return [
+        ops.reshape(vector[start:end], shape)
+        for start, end, shape in zip(starts, ends, shapes)
+    ]
+
+
+# The limits of the first weights are those of the networks of TF-Agents.
+
+
+def actor_limit(inputs, outputs):
+    return math.sqrt(6 / (inputs + outputs))
+
+
+def critic_limit(inputs, outputs):
+    return 0.003 if outputs == 1 else 1 / math.sqrt(inputs)
+
+
+def first_weights(rng, shapes, limit):
+    """Draws kernels from uniform distributions, as one vector."""
+    parts = []
+    for kernel, bias in zip(shapes[::2], shapes[1::2]):
+        largest = limit(*kernel[-2:])
+        parts.append(rng.uniform(-largest, largest, math.prod(kernel)))
+        parts.append(np.zeros(math.prod(bias)))
+    return np.concatenate(parts)
+
+
+def _constant(value, shape, dtype=None):
+    return ops.convert_to_tensor(value, dtype)
+
+
+def network(weights, x):
+    """Applies dense layers `[kernel, bias, ...]`, with ReLU but at the end."""
+    for i in range(0, len(weights), 2):
+        x = ops.relu(x) if i else x
+        x = ops.matmul(x, weights[i]) + weights[i + 1]
+    return x
+
+
+def values(critics, observation, action):
+    """Returns what the critics say, shape `(2, B)`."""
+    both = ops.concatenate([observation, action], axis=-1)
+    return network(critics, both)[..., 0]
+
+
+def draw(actor, observation, noise):
+    """Draws actions, shape `(B, T)`, with their log-densities, `(B,)`."""
+    mean, log_scale = ops.split(network(actor, observation), 2, axis=-1)
+    logits = mean + ops.exp(log_scale) * noise
+    return ops.tanh(logits), log_density(logits, log_scale, noise)
+
+
+def log_density(logits, log_scale, noise):
+    """Log-density of tanh(logits), summed over the last axis.
+
+    Args:
+        logits: Tensor of shape `(..., T)`, mean + exp(log_scale) noise.
+        log_scale: Tensor of shape `(..., T)`.
+        noise: Tensor of shape `(..., T)`, standard normal.
+    """
+    normal = -0.5 * ops.square(noise) - log_scale - 0.5 * math.log(2 * math.pi)
+    # log(1 - tanh²), which is -inf in float32 from logits of 9 on.
+    slope = 2.0 * (math.log(2.0) - logits - ops.softplus(-2.0 * logits))
+    return ops.sum(normal - slope, axis=-1)

@@ -1,0 +1,102 @@
+import keras
+from keras import ops
+
+from keras_mtl.weightings.weighting import TINY
+from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.weighting import inverse
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class DBMTL(GradientWeighting):
+    """DB-MTL: balances the losses and the gradients.
+
+    The losses are balanced by the logarithm: the objective is Σ log L. On the
+    shared parameters, the gradients of log L are then scaled to the norm of the
+    largest one. The tasks' own parameters follow the gradients of log L. The
+    first part alone is `ScaleInvariant`. Losses must be positive: a task whose
+    loss is not gets no weight in that step, and its average stays as it is.
+
+    The paper normalizes moving averages of the gradients, which needs `T`
+    copies of all shared parameters. Here the norms are averaged, not the
+    gradients: the weights are those of the paper where each gradient keeps its
+    direction, and with `beta=0`, where there is no average. Else, the noise of
+    the gradients does not cancel in the average: a noisy task gets less weight
+    than in the paper, and the direction is that of the current gradients, which
+    an optimizer with momentum averages. The paper's ε = 1e-8, added to losses
+    and norms, is left out.
+
+    Args:
+        beta: Forgetting rate β, in [0, 1), of the moving averages.
+        beta_sigma: Exponent with which β falls: in a task's k-th batch it is
+            β / k^beta_sigma. The paper selects β among 0.1, 0.5 and 0.9, with
+            an exponent of 0 or 0.5, of which the latter was better. LibMTL's
+            defaults are 0.9 and 0.
+        **kwargs: See `GradientWeighting`; with `weigh_heads`, the tasks' own
+            parameters follow the weights of the shared ones.
+
+    Example:
+
+    >>> db_mtl = keras_mtl.weightings.DBMTL()
+    >>> gramian = np.array([[1.0, 0.0], [0.0, 16.0]])
+    >>> db_mtl(np.array([1.0, 2.0]), gramian)
+    [2.0, 0.5]
+
+    Reference:
+        - [Lin et al., 2023](https://arxiv.org/abs/2308.12029), Algorithm 1,
+          equations 1 and 2.
+    """
+
+    paper = "Lin et al., Dual-Balancing for Multi-Task Learning"
+    year = 2023
+    needs_positive_losses = True
+
+    def __init__(self, beta=0.5, beta_sigma=0.5, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= beta < 1:
+            raise ValueError(
+                f"Expected `beta` to be in [0, 1). Received: beta={beta}"
+            )
+        if not beta_sigma >= 0:
+            raise ValueError(
+                "Expected `beta_sigma` not to be negative. "
+                f"Received: beta_sigma={beta_sigma}"
+            )
+        self.beta = beta
+        self.beta_sigma = beta_sigma
+
+    def build_state(self, num_tasks):
+        shape = (num_tasks,)
+        self.loss_weights = self.add_state(shape, "ones", "loss_weights")
+        self.batches = self.add_state(shape, name="batches")
+        self.norm = self.add_state(shape, name="norm")
+        # What the average of ones is: the first batches count too little.
+        self.mass = self.add_state(shape, name="mass")
+
+    def weigh(self, losses, gramian):
+        self.loss_weights.assign(inverse(losses))
+        return super().weigh(losses, gramian)
+
+    def compute_weights(self, losses, gramian):
+        loss_weights = inverse(losses)
+        norms = ops.sqrt(ops.relu(ops.diagonal(gramian))) * loss_weights
+        # Else, the Gramian is not that of the step; `weigh` has counted it.
+        due = ops.equal(self.steps, 1 % self.update_every)
+        counted = ops.logical_and(due, losses > TINY)
+        batches = self.batches + ops.cast(counted, "float32")
+        rate = self.beta / ops.maximum(batches, 1.0) ** self.beta_sigma
+        rate = ops.where(counted, rate, 1.0)
+        norm = rate * self.norm + (1.0 - rate) * norms
+        mass = rate * self.mass + (1.0 - rate)
+        self.batches.assign(batches)
+        self.norm.assign(norm)
+        self.mass.assign(mass)
+        average = norm / ops.maximum(mass, TINY)
+        largest = ops.max(average)
+        nonzero = average > TINY * ops.maximum(largest, 1.0)
+        ratio = largest / ops.where(nonzero, average, 1.0)
+        return ops.where(nonzero, ratio, 0.0) * loss_weights
+
+    def head_weights(self):
+        if self.weigh_heads:
+            return super().head_weights()
+        return ops.convert_to_tensor(self.loss_weights)

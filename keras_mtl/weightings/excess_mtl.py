@@ -1,0 +1,113 @@
+import math
+
+import keras
+from keras import ops
+
+from keras_mtl.solvers.exponentiated_gradient import MIN_LOG_P
+from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
+from keras_mtl.weightings.weighting import TINY
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class ExcessMTL(GradientWeighting):
+    """ExcessMTL: a task far from convergence gets more weight.
+
+    A task's excess risk, the loss it can still lose, is estimated from its
+    gradient and a Hessian that is estimated from its squared gradients so far.
+    It is divided by what it was at first, so that losses of different scales
+    compare, and the weights are multiplied by exp(η excess) and divided by
+    their mean. Unlike the loss, the excess risk of a task with noisy labels
+    goes to 0.
+
+    The paper's Hessian is diagonal, Σ_p g_p² / sqrt(Σ over steps of g_p²) is
+    the excess risk, and each task needs an accumulator of the size of the
+    shared parameters. Here the accumulator is one number per task, the sum of
+    the squared norms, and the excess risk is ‖g‖² / sqrt(Σ over steps of ‖g‖²).
+    The ratio to the first one is that of the paper where the magnitudes of a
+    task's partial derivatives keep their proportions; else, partial derivatives
+    that fade while others grow make a difference.
+
+    A task without a label in the batch (loss 0) keeps its share of the weights.
+
+    Args:
+        eta: Step size η of the logarithms of the weights. The default is that
+            of the official code, whose example has 1.
+        warmup_steps: Number of a task's first batches, with equal weights, over
+            which the excess risk is averaged to be the one that others are
+            divided by. 1 is the official code.
+        weigh_heads: Whether the weights act on the tasks' own parameters, too,
+            as in the official code.
+        **kwargs: See `GradientWeighting`.
+
+    Example:
+
+    >>> excess = keras_mtl.weightings.ExcessMTL(eta=1.0)
+    >>> excess(np.ones(2), np.diag([1.0, 9.0]))
+    [1.0, 1.0]
+    >>> excess(np.ones(2), np.diag([0.0, 16.0]))  # Ratios: 0 and 16 / 5 / 3.
+    [0.512075, 1.487925]
+
+    Reference:
+        - [He et al., 2024](https://arxiv.org/abs/2402.02009), section 3.2,
+          equations 6, 7 and 9.
+    """
+
+    paper = "He et al., Robust Multi-Task Learning with Excess Risks"
+    year = 2024
+
+    def __init__(self, eta=0.01, warmup_steps=1, weigh_heads=True, **kwargs):
+        super().__init__(weigh_heads=weigh_heads, **kwargs)
+        if not eta > 0:
+            raise ValueError(
+                f"Expected `eta` to be positive. Received: eta={eta}"
+            )
+        if not isinstance(warmup_steps, int) or warmup_steps < 1:
+            raise ValueError(
+                "Expected `warmup_steps` to be a positive integer. "
+                f"Received: warmup_steps={warmup_steps}"
+            )
+        self.eta = eta
+        self.warmup_steps = warmup_steps
+
+    def build_state(self, num_tasks):
+        shape = (num_tasks,)
+        uniform = keras.initializers.Constant(-math.log(num_tasks))
+        self.log_weights = self.add_state(shape, uniform, "log_weights")
+        self.root = self.add_state(shape, name="root")
+        self.first_excess = self.add_state(shape, name="first_excess")
+        self.batches = self.add_state(shape, name="batches")
+
+    def compute_weights(self, losses, gramian):
+        # Else, the Gramian is not that of the step; `weigh` has counted it.
+        due = ops.equal(self.steps, 1 % self.update_every)
+        counted = ops.logical_and(due, ops.not_equal(losses, 0.0))
+        relative = self._relative_excess(gramian, counted)
+        log_weights = exponentiated_gradient_step(
+            self.log_weights, self.eta * relative, counted
+        )
+        log_weights = ops.maximum(log_weights, MIN_LOG_P)
+        self.log_weights.assign(log_weights)
+        return self.num_tasks * ops.exp(log_weights)
+
+    def _relative_excess(self, gramian, counted):
+        """Updates the excess risks; returns their ratios to the first ones."""
+        state = (self.root, self.first_excess, self.batches)
+        old_root, old_first, old_batches = map(ops.convert_to_tensor, state)
+        norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+        root = _hypot(old_root, norms)
+        excess = norms * (norms / ops.maximum(root, TINY))
+        warming_up = old_batches < self.warmup_steps
+        first = old_first + ops.where(warming_up, excess, 0.0)
+        self.root.assign(ops.where(counted, root, old_root))
+        self.first_excess.assign(ops.where(counted, first, old_first))
+        self.batches.assign(old_batches + ops.cast(counted, "float32"))
+        mean_first = first / self.warmup_steps
+        known = ops.logical_and(~warming_up, mean_first > TINY)
+        return ops.where(known, excess / ops.where(known, mean_first, 1.0), 1.0)
+
+
+def _hypot(x, y):
+    """Returns sqrt(x² + y²), also where a square leaves float32."""
+    largest = ops.maximum(ops.maximum(x, y), TINY)
+    return largest * ops.sqrt(ops.square(x / largest) + ops.square(y / largest))

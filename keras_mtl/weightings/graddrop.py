@@ -1,0 +1,83 @@
+import keras
+from keras import ops
+
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class GradDrop(GradientWeighting):
+    """Gradient sign dropout: each coordinate keeps one sign.
+
+    For each coordinate of the shared variables, the purity
+    P = (1 + Σ g_i / Σ |g_i|) / 2 is the share of the positive entries of the
+    task gradients. With probability P the coordinate of the direction is the
+    sum of the positive entries alone, else of the negative ones. The direction
+    is not a weighted sum of the gradients: the weights of the tasks are 1.
+
+    The paper places this at a layer's activations: there it takes the sign of a
+    gradient times that of the activation, and sums it over the batch first.
+    Here, with `gradients="features"`, each entry of the features of each
+    example is a coordinate.
+
+    Args:
+        leak: The part of its gradient, in [0, 1], that a task always keeps; a
+            number, or a list with one for each task.
+        seed: Integer or `None`.
+        **kwargs: See `GradientWeighting`.
+
+    Example:
+
+    >>> graddrop = keras_mtl.weightings.GradDrop()
+    >>> graddrop.aggregate(np.array([[1.0, -3.0, 2.0], [2.0, -1.0, 0.0]]))
+    [3.0, -4.0, 2.0]
+
+    Reference:
+        - [Chen et al., 2020](https://arxiv.org/abs/2010.06808), equation 1 and
+          Algorithm 1, with the identity as f.
+    """
+
+    paper = "Chen et al., Just Pick a Sign"
+    year = 2020
+    is_linear = False
+
+    def __init__(self, leak=0.0, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        leaks = leak if isinstance(leak, (list, tuple)) else [leak]
+        if not all(0 <= value <= 1 for value in leaks):
+            raise ValueError(
+                "Expected `leak` to be a number in [0, 1] or a list of them. "
+                f"Received: leak={leak}"
+            )
+        self.leak = leak
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build_state(self, num_tasks):
+        if isinstance(self.leak, (list, tuple)) and len(self.leak) != num_tasks:
+            raise ValueError(
+                f"Expected `leak` to have one entry for each of {num_tasks} "
+                f"tasks. Received: leak={self.leak}"
+            )
+
+    def compute_weights(self, losses, gramian):
+        return ops.ones((self.num_tasks,))
+
+    def combine(self, matrix, weights):
+        leak = ops.convert_to_tensor(self.leak, "float32")
+        leaked = ops.matmul(leak * weights, matrix)
+        rows = weights[:, None] * matrix
+        share = self._positive_share(rows)
+        uniform = keras.random.uniform(
+            ops.shape(share), seed=self.seed_generator
+        )
+        rows = ops.reshape(1.0 - leak, (-1, 1)) * rows
+        return leaked + ops.where(
+            uniform < share,
+            ops.sum(ops.relu(rows), axis=0),
+            -ops.sum(ops.relu(-rows), axis=0),
+        )
+
+    def _positive_share(self, rows):
+        positive = ops.sum(ops.relu(rows), axis=0)
+        total = ops.sum(ops.abs(rows), axis=0)
+        return positive / ops.where(total > 0, total, 1.0)

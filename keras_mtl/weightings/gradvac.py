@@ -1,0 +1,112 @@
+import keras
+from keras import ops
+
+from keras_mtl.weightings.pcgrad import others_in_random_order
+from keras_mtl.weightings.weighting import GradientWeighting
+
+# Beyond it, the rounding of a cosine in float32 decides on the correction.
+MAX_TARGET = 1.0 - 1e-5
+# Smallest ratio of the squared norm of a sum to that of its parts at which
+# float32 still knows the sum's direction.
+MIN_CANCELLATION = 1e-6
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class GradVac(GradientWeighting):
+    """Gradient Vaccine: brings cosines up to what they are on average.
+
+    As in PCGrad, a copy of each task's gradient meets the gradients of the
+    other tasks in a random order. Where the cosine of the two is below a target
+    φ, so much of the other gradient is added to the copy that it becomes φ; a
+    target is the moving average of the pair's own cosines, at first 0. The
+    direction is the sum of the copies. All of it is computed from the Gramian.
+
+    A cosine with a zero gradient (a task without a label in the batch) changes
+    no target. Targets above 0.99999 count as 0.99999.
+
+    The paper may split the model into groups of parameters with a direction
+    each; here the whole model is one group.
+
+    Args:
+        beta: Weight of the new cosine in the moving average, in [0, 1].
+        seed: Integer or `None`.
+        **kwargs: See `GradientWeighting`.
+
+    Example:
+
+    >>> gradvac = keras_mtl.weightings.GradVac()
+    >>> gramian = np.array([[1.0, -0.6], [-0.6, 1.0]])
+    >>> gradvac(np.ones(2), gramian)  # The targets are 0: PCGrad.
+    [1.6, 1.6]
+    >>> gradvac(np.ones(2), gramian)  # The targets are -0.3.
+    [1.348412, 1.348412]
+
+    Reference:
+        - [Wang et al., 2021](https://arxiv.org/abs/2010.05874), Algorithm 1,
+          equations 3 and 4.
+    """
+
+    paper = "Wang et al., Gradient Vaccine"
+    year = 2021
+
+    def __init__(self, beta=0.5, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= beta <= 1:
+            raise ValueError(
+                f"Expected `beta` to be in [0, 1]. Received: beta={beta}"
+            )
+        self.beta = beta
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build_state(self, num_tasks):
+        self.targets = self.add_state((num_tasks, num_tasks), name="targets")
+
+    def compute_weights(self, losses, gramian):
+        order = others_in_random_order(self.num_tasks, self.seed_generator)
+        norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+
+        def vaccinate(step, state):
+            coefficients, products, targets = state
+            other = ops.take(order, step, axis=1)
+            chosen = ops.one_hot(other, self.num_tasks, dtype="float32")
+            squared = ops.sum(coefficients * products, axis=1)
+            parts = ops.sum(ops.abs(coefficients) * norms, axis=1)
+            norm = ops.sqrt(ops.relu(squared))
+            other_norm = ops.take(norms, other)
+            known = (norm > MIN_CANCELLATION**0.5 * parts) & (other_norm > 0)
+            norm = ops.where(known, norm, 1.0)
+            other_norm = ops.where(known, other_norm, 1.0)
+            product = ops.sum(chosen * products, axis=1)
+            cosine = ops.clip(product / norm / other_norm, -1.0, 1.0)
+            target = ops.sum(chosen * targets, axis=1)
+            added = norm / other_norm * _correction(cosine, target)
+            added = ops.where(known, added, 0.0)[:, None]
+            change = ops.where(known, self.beta * (cosine - target), 0.0)
+            return (
+                coefficients + added * chosen,
+                products + added * ops.take(gramian, other, axis=0),
+                targets + change[:, None] * chosen,
+            )
+
+        state = (
+            ops.eye(self.num_tasks),
+            gramian,
+            ops.convert_to_tensor(self.targets),
+        )
+        coefficients, _, targets = ops.fori_loop(
+            0, self.num_tasks - 1, vaccinate, state
+        )
+        self.targets.assign(targets)
+        return ops.sum(coefficients, axis=0)
+
+
+def _correction(cosine, target):
+    """The multiple of a unit vector that brings a cosine up to its target.
+
+    It is added to another unit vector, with which it has that cosine.
+    """
+    target = ops.minimum(target, MAX_TARGET)
+    sine = ops.sqrt(1.0 - ops.square(cosine))
+    target_sine = ops.sqrt(1.0 - ops.square(target))
+    return ops.where(cosine < target, target * sine / target_sine - cosine, 0.0)

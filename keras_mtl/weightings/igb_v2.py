@@ -1,0 +1,253 @@
+import random
+
+import keras
+from keras import ops
+
+from keras_mtl import agents
+from keras_mtl.agents import noise
+from keras_mtl.weightings.igb_v1 import IGBv1
+from keras_mtl.weightings.weighting import TINY
+from keras_mtl.weightings.weighting import inverse
+
+# A batch whose loss explodes would otherwise rule all that the critics learn.
+MAX_OBSERVATION = 10.0
+# A learning rate that decays to 0 has no finite ratio.
+MAX_REWARD_SCALE = 100.0
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class IGBv2(IGBv1):
+    """Improvable gap balancing by reinforcement learning.
+
+    A soft actor-critic agent (SAC) sees the losses of a batch and chooses the
+    task weights λ, which sum to `T`; the weights are λ / L (the gradient of
+    Σ λ log L). The reward is the decline of the losses until the next batch,
+    relative to `base`, the mean losses of the second epoch:
+    r = α min((L_t - L_{t+1}) / base), with α the initial over the current
+    learning rate. Losses must be positive: a task whose loss is not gets no
+    weight in that step, and the agent learns nothing from it.
+
+    - Until `use_epoch`, λ = T softmax(z) with z standard normal, within
+      ±`logit_bound`.
+    - After `base_epoch`, each batch adds a transition to the replay buffer.
+    - From `update_epoch` on, the agent is updated every `update_every` batches.
+    - From `use_epoch` on, λ = T softmax(`logit_bound` a) with the agent's
+      action a in (-1, 1), which it draws at random.
+
+    What the paper leaves open, and where the official code differs:
+
+    - The agent observes the losses over `base`, at most 10 (raw losses there),
+      so that their scale does not matter; the reward is that of the same
+      numbers.
+    - α is the largest learning rate so far over the current one, so that a
+      warm-up does not count as progress, and at most 100.
+    - The actions are a tanh-squashed normal distribution on bounded logits.
+      There, they are a softmax with the density of a tanh.
+    - A batch of transitions has `batch_size` of them, where it grows there with
+      the buffer from 128 to 256. The number of updates is as there
+      `updates` k / 2, with k = 1 + the filled share of the buffer.
+
+    Args:
+        agent: `"tf_agents"` (TensorFlow only, with TF-Agents installed),
+            `"keras"`, or `"auto"`: the first where it can be imported, else the
+            second.
+        update_epoch: The epoch, from 1, from which the agent is updated.
+        use_epoch: The epoch, from 1, from which the agent gives the weights.
+        base_epoch: The epoch, from 1, whose mean losses are `base`.
+        update_every: Number of batches between updates.
+        updates: Largest number of updates at a time.
+        batch_size: Number of transitions in an update.
+        buffer_size: Number of transitions that the replay buffer keeps.
+        discount: Discount γ of the agent's future rewards.
+        learning_rate: Learning rate of the agent.
+        hidden_units: Sizes of the hidden layers of the agent's networks.
+        reward: `"min"` or `"mean"`, over the tasks.
+        scale_reward: Whether α multiplies the reward.
+        logit_bound: Largest logit of λ: no two weights differ by more than
+            the factor exp(2 `logit_bound`).
+        seed: Integer or `None`. The numbers that are drawn are the same on all
+            backends.
+
+    Example:
+
+    >>> weighting = keras_mtl.weightings.IGBv2(agent="keras")
+    >>> losses = ops.array([0.5, 2.0, 1.0], "float32")
+    >>> ops.sum(weighting(losses) * losses)  # Σ λ
+    3.0
+
+    Reference:
+        - [Dai et al., 2023](https://arxiv.org/abs/2307.15429), Algorithm 2 and
+          equation 4.
+        - [Haarnoja et al., 2018](https://arxiv.org/abs/1812.05905), the agent.
+    """
+
+    needs_epochs = True
+
+    def __init__(
+        self,
+        agent="auto",
+        update_epoch=4,
+        use_epoch=6,
+        base_epoch=2,
+        update_every=50,
+        updates=50,
+        batch_size=256,
+        buffer_size=10000,
+        discount=0.99,
+        learning_rate=3e-4,
+        hidden_units=(128, 128),
+        reward="min",
+        scale_reward=True,
+        logit_bound=3.0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(base_epoch=base_epoch, **kwargs)
+        agents.check_name(agent)
+        if not base_epoch < min(update_epoch, use_epoch):
+            raise ValueError(
+                "Expected `update_epoch` and `use_epoch` to come after "
+                f"`base_epoch`. Received: base_epoch={base_epoch}, "
+                f"update_epoch={update_epoch}, use_epoch={use_epoch}"
+            )
+        if reward not in ("min", "mean"):
+            raise ValueError(
+                'Expected `reward` to be "min" or "mean". '
+                f"Received: reward={reward!r}"
+            )
+        self.agent = agent
+        self.update_epoch = update_epoch
+        self.use_epoch = use_epoch
+        self.update_every = update_every
+        self.updates = updates
+        self.batch_size = batch_size
+        self.buffer_size = buffer_size
+        self.discount = discount
+        self.learning_rate = learning_rate
+        self.hidden_units = list(hidden_units)
+        self.reward = reward
+        self.scale_reward = scale_reward
+        self.logit_bound = logit_bound
+        self.seed = seed
+
+    @property
+    def needs_learning_rate(self):
+        return self.scale_reward
+
+    def build_state(self, num_tasks):
+        super().build_state(num_tasks)
+        # It decides what is drawn, and is saved.
+        seed = random.randrange(2**30) if self.seed is None else self.seed
+        self.drawn_seed = self.add_state(
+            (), keras.initializers.Constant(seed), "seed", dtype="int32"
+        )
+        self.steps = self.add_state(dtype="int32", name="steps")
+        self.last_losses = self.add_state((num_tasks,), name="last_losses")
+        self.last_action = self.add_state((num_tasks,), name="last_action")
+        self.last_scale = self.add_state((), "ones", "last_scale")
+        self.largest_rate = self.add_state(name="largest_rate")
+        self.buffer = agents.ReplayBuffer(self.buffer_size)
+        self.buffer.build(num_tasks)
+        self.learner = agents.get(self.agent)(
+            hidden_units=self.hidden_units,
+            learning_rate=self.learning_rate,
+            discount=self.discount,
+            seed=seed,
+        )
+        self.learner.build(num_tasks)
+
+    def unguarded_variables(self):
+        return [*self.buffer.variables, *self.learner.variables]
+
+    def call(self, losses, gramian=None):
+        self._check_shapes(losses, gramian)
+        self.train_agent(losses)
+        return super().call(losses, gramian)
+
+    def train_agent(self, losses):
+        """Adds the last transition to the buffer, and updates the agent."""
+        finite = ops.all(ops.isfinite(losses))
+        losses = ops.where(finite, losses, ops.zeros_like(losses))
+        epoch = ops.convert_to_tensor(self.epochs) + 1
+        labelled = ops.logical_and(
+            ops.all(losses > TINY), ops.all(self.last_losses > TINY)
+        )
+        self.buffer.add(
+            self.observe(self.last_losses),
+            self.last_action,
+            self.compute_reward(losses),
+            self.observe(losses),
+            when=ops.logical_and(labelled, epoch > self.base_epoch),
+        )
+        steps = ops.convert_to_tensor(self.steps)
+        due = ops.logical_and(finite, epoch >= self.update_epoch)
+        due = ops.logical_and(
+            due, ops.equal((steps + 1) % self.update_every, 0)
+        )
+        size = self.buffer.size()
+        share = ops.cast(size, "float32") / self.buffer_size
+        count = ops.cast(self.updates * (1.0 + share) / 2, "int32")
+        due = ops.logical_and(due, size > 0)
+        self.learner.run_updates(
+            ops.where(due, count, ops.zeros_like(count)), self.draw_batch
+        )
+
+    def draw_batch(self, i):
+        """Draws the transitions and the noise of an update."""
+        key = (ops.convert_to_tensor(self.drawn_seed), self.steps, i)
+        size = self.buffer.size()
+        indices = noise.integers((self.batch_size,), size, *key, 0)
+        shape = (self.batch_size, self.num_tasks)
+        return self.buffer.gather(indices), {
+            "next": noise.normal(shape, *key, 1),
+            "actor": noise.normal(shape, *key, 2),
+        }
+
+    def observe(self, losses):
+        """Returns what the agent sees of losses, shape `(T,)`."""
+        base = self.loss_sum / ops.maximum(self.loss_count, 1.0)
+        relative = losses / ops.maximum(base, TINY)
+        relative = ops.where(base > TINY, relative, ops.ones_like(relative))
+        return ops.minimum(relative, MAX_OBSERVATION)
+
+    def compute_reward(self, losses):
+        """Returns the reward of the last action, a scalar (equation 4)."""
+        declines = self.observe(self.last_losses) - self.observe(losses)
+        reduce = ops.min if self.reward == "min" else ops.mean
+        return self.last_scale * reduce(declines)
+
+    def compute_weights(self, losses):
+        epoch = ops.convert_to_tensor(self.epochs) + 1
+        self.update_base(losses, epoch)
+        self.update_scale()
+        drawn = noise.normal(losses.shape, self.drawn_seed, self.steps)
+        action = ops.where(
+            epoch < self.use_epoch,
+            ops.clip(drawn / self.logit_bound, -1.0, 1.0),
+            self.learner.act(self.observe(losses), drawn),
+        )
+        self.last_losses.assign(losses)
+        self.last_action.assign(action)
+        self.steps.assign(self.steps + 1)
+        balanced = self.num_tasks * ops.softmax(self.logit_bound * action)
+        return balanced * inverse(losses)
+
+    def update_base(self, losses, epoch):
+        counts = ops.convert_to_tensor(self.loss_count)
+        # A task without a label in the base epoch has its first loss as base.
+        counted = ops.logical_or(
+            ops.equal(epoch, self.base_epoch),
+            ops.logical_and(epoch > self.base_epoch, ops.equal(counts, 0)),
+        )
+        counted = ops.cast(ops.logical_and(counted, losses > TINY), "float32")
+        self.loss_sum.assign(self.loss_sum + counted * losses)
+        self.loss_count.assign(counts + counted)
+
+    def update_scale(self):
+        """Computes α, the factor of the reward of this step."""
+        if not self.scale_reward:
+            return
+        rate = ops.maximum(self.model_learning_rate, TINY)
+        self.largest_rate.assign(ops.maximum(self.largest_rate, rate))
+        scale = ops.minimum(self.largest_rate / rate, MAX_REWARD_SCALE)
+        self.last_scale.assign(scale)

@@ -1,0 +1,64 @@
+import keras
+from keras import ops
+
+from keras_mtl.solvers.simplex_projection import project_onto_simplex
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class MoDo(GradientWeighting):
+    """MoDo: one step towards MGDA's weights in each step of training.
+
+    λ ← Π(λ − γ (G λ + ρ λ)), with Π the projection onto the simplex, from equal
+    weights; the direction is Σ λ_i g_i.
+
+    The paper is about G between two independent batches (double sampling),
+    which makes the step on λ unbiased. A model's step has one batch, whose
+    Gramian is biased: the noise of the gradients adds to its diagonal, and
+    tasks with noisy gradients get less weight. Called by itself, the weighting
+    takes as `gramian` the inner products `gramian[i, j]` of the gradient of
+    task `i` on one batch and that of task `j` on another, and is then the
+    paper's.
+
+    Args:
+        gamma: Step size γ of the weights. It is to be seen against the inverse
+            of the squared norm of a gradient.
+        rho: Regularization ρ, which pulls λ towards equal weights.
+        **kwargs: See `GradientWeighting`.
+
+    Example:
+
+    >>> modo = keras_mtl.weightings.MoDo()
+    >>> modo(np.ones(2), np.array([[1.0, 0.0], [0.0, 4.0]]))
+    [0.575, 0.425]
+
+    Reference:
+        - [Chen et al., 2023](https://arxiv.org/abs/2305.20057), equation 5 and
+          Algorithm 1.
+    """
+
+    paper = "Chen et al., Three-Way Trade-Off in Multi-Objective Learning"
+    year = 2023
+
+    def __init__(self, gamma=0.1, rho=0.0, **kwargs):
+        super().__init__(**kwargs)
+        if not (gamma > 0 and rho >= 0):
+            raise ValueError(
+                "Expected `gamma` to be positive and `rho` not to be negative. "
+                f"Received: gamma={gamma}, rho={rho}"
+            )
+        self.gamma = gamma
+        self.rho = rho
+
+    def build_state(self, num_tasks):
+        equal = keras.initializers.Constant(1.0 / num_tasks)
+        self.simplex_weights = self.add_state(
+            (num_tasks,), equal, "simplex_weights"
+        )
+
+    def compute_weights(self, losses, gramian):
+        weights = ops.convert_to_tensor(self.simplex_weights)
+        gradient = ops.sum(gramian * weights, axis=1) + self.rho * weights
+        weights = project_onto_simplex(weights - self.gamma * gradient)
+        self.simplex_weights.assign(weights)
+        return weights

@@ -1,0 +1,82 @@
+import keras
+from keras import ops
+
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class PCGrad(GradientWeighting):
+    """PCGrad: projects conflicting gradients, gradient surgery.
+
+    From a copy of each task's gradient, the part along the gradient of each
+    other task is removed where the two conflict, one task after the other in a
+    random order, drawn anew for each task and step. The direction is the sum of
+    the copies. Each copy is a linear combination of the gradients, so that its
+    coefficients and the Gramian are all that is needed; a weight is the sum of
+    a gradient's coefficients, at least 1.
+
+    With two tasks the order does not matter. The official code has one order
+    for all tasks and steps (the result of its shuffle is not used).
+
+    Args:
+        seed: Integer or `None`.
+        **kwargs: See `GradientWeighting` (`gradients`, `shared`,
+            `update_every`, ...).
+
+    Example:
+
+    >>> pcgrad = keras_mtl.weightings.PCGrad()
+    >>> gradients = np.array([[1.0, 0.0], [-1.0, 2.0]])
+    >>> pcgrad(np.ones(2), gradients @ gradients.T)
+    [2.0, 1.2]
+    >>> pcgrad.aggregate(gradients)
+    [0.8, 2.4]
+
+    Reference:
+        - [Yu et al., 2020](https://arxiv.org/abs/2001.06782), Algorithm 1.
+    """
+
+    paper = "Yu et al., Gradient Surgery for Multi-Task Learning"
+    year = 2020
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def compute_weights(self, losses, gramian):
+        order = others_in_random_order(self.num_tasks, self.seed_generator)
+        squared_norms = ops.diagonal(gramian)
+
+        def project(step, coefficients):
+            other = ops.take(order, step, axis=1)
+            products = ops.take(gramian, other, axis=0)
+            conflict = ops.relu(-ops.sum(coefficients * products, axis=1))
+            squared_norm = ops.take(squared_norms, other)
+            nonzero = squared_norm > 0
+            added = ops.where(
+                nonzero, conflict / ops.where(nonzero, squared_norm, 1.0), 0.0
+            )
+            return coefficients + added[:, None] * ops.one_hot(
+                other, self.num_tasks, dtype="float32"
+            )
+
+        coefficients = ops.fori_loop(
+            0, self.num_tasks - 1, project, ops.eye(self.num_tasks)
+        )
+        return ops.sum(coefficients, axis=0)
+
+
+def others_in_random_order(num_tasks, seed):
+    """Draws, for each task, a random order of the other tasks.
+
+    Args:
+        num_tasks: The number of tasks `T`.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        Integer tensor of shape `(T, T)`; the last in each row is the task
+        itself.
+    """
+    keys = keras.random.uniform((num_tasks, num_tasks), seed=seed)
+    return ops.argsort(keys + ops.eye(num_tasks), axis=1)
