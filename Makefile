@@ -4,6 +4,8 @@ BACKENDS ?= tensorflow jax torch
 # The newest PyTorch with which the tests are known to pass.
 TORCH ?= torch==2.13.0
 ARGS ?=
+# Most of the time goes into compiling, which one process does on one core.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -26,7 +28,7 @@ test: $(VENV)/.test
 	for backend in $(BACKENDS); do \
 		echo "== tests on $$backend"; \
 		start=$$(date +%s); \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest $(ARGS) \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) $(ARGS) \
 			&& result=passed || { result=FAILED; failed=yes; }; \
 		seconds=$$(( $$(date +%s) - start )); \
 		summary="$$summary$$backend: $$result in $$seconds s\n"; \
