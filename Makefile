@@ -66,7 +66,7 @@ $(VENV)/.demo: $(VENV)/.venv pyproject.toml
 
 $(VENV)/.test: $(VENV)/.venv pyproject.toml
 	@echo "Installing keras-mtl and three backends into $(VENV) (some minutes)"
-	$(PIP) install --editable '.[tensorflow,jax,torch,tf-agents,demo,test]' '$(TORCH)'
+	$(PIP) install --editable '.[tensorflow,jax,torch,tf-agents,demo,test,parity]' '$(TORCH)'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.venv pyproject.toml

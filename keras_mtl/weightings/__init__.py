@@ -5,13 +5,19 @@ import inspect
 
 import keras
 
+from keras_mtl.weightings.aligned_mtl import AlignedMTL
 from keras_mtl.weightings.bandit_mtl import BanditMTL
+from keras_mtl.weightings.cagrad import CAGrad
 from keras_mtl.weightings.chain import Chain
+from keras_mtl.weightings.config import ConFIG
 from keras_mtl.weightings.constant import Constant
+from keras_mtl.weightings.cr_mogm import CRMOGM
 from keras_mtl.weightings.db_mtl import DBMTL
+from keras_mtl.weightings.dualproj import DualProj
 from keras_mtl.weightings.dwa import DWA
 from keras_mtl.weightings.equal import Equal
 from keras_mtl.weightings.excess_mtl import ExcessMTL
+from keras_mtl.weightings.fairgrad import FairGrad
 from keras_mtl.weightings.famo import FAMO
 from keras_mtl.weightings.geometric_mean import GeometricMean
 from keras_mtl.weightings.go4align import GO4Align
@@ -20,11 +26,15 @@ from keras_mtl.weightings.gradnorm import GradNorm
 from keras_mtl.weightings.gradvac import GradVac
 from keras_mtl.weightings.igb_v1 import IGBv1
 from keras_mtl.weightings.igb_v2 import IGBv2
+from keras_mtl.weightings.imtl_g import IMTLG
 from keras_mtl.weightings.imtl_l import IMTLL
 from keras_mtl.weightings.krum import Krum
+from keras_mtl.weightings.mean import Mean
+from keras_mtl.weightings.mgda import MGDA
 from keras_mtl.weightings.moco import MoCo
 from keras_mtl.weightings.modo import MoDo
 from keras_mtl.weightings.nash_mtl import NashMTL
+from keras_mtl.weightings.pcd import PCD
 from keras_mtl.weightings.pcgrad import PCGrad
 from keras_mtl.weightings.random import Random
 from keras_mtl.weightings.scale_invariant import ScaleInvariant
@@ -34,6 +44,7 @@ from keras_mtl.weightings.sum import Sum
 from keras_mtl.weightings.tchebycheff import Tchebycheff
 from keras_mtl.weightings.trimmed_mean import TrimmedMean
 from keras_mtl.weightings.uncertainty import Uncertainty
+from keras_mtl.weightings.upgrad import UPGrad
 from keras_mtl.weightings.weighting import GradientWeighting
 from keras_mtl.weightings.weighting import Weighting
 
@@ -56,6 +67,15 @@ ALL_WEIGHTINGS = {
     "sum": Sum,
     "gradnorm": GradNorm,
     "nash_mtl": NashMTL,
+    "mean": Mean,
+    "mgda": MGDA,
+    "imtl_g": IMTLG,
+    "cagrad": CAGrad,
+    "upgrad": UPGrad,
+    "dualproj": DualProj,
+    "fairgrad": FairGrad,
+    "aligned_mtl": AlignedMTL,
+    "config": ConFIG,
     "db_mtl": DBMTL,
     "excess_mtl": ExcessMTL,
     "pcgrad": PCGrad,
@@ -66,6 +86,8 @@ ALL_WEIGHTINGS = {
     "sdmgrad": SDMGrad,
     "moco": MoCo,
     "modo": MoDo,
+    "cr_mogm": CRMOGM,
+    "pcd": PCD,
 }
 
 

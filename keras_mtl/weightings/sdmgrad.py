@@ -13,7 +13,8 @@ class SDMGrad(GradientWeighting):
     the weights w on the simplex minimize ‖Σ w_i g_i + λ g₀‖². `inner_steps`
     steps of projected gradient descent, which begin where the last step of
     training ended, approach them. The direction is
-    (Σ w_i g_i + λ g₀) / (1 + λ): the mean for large λ, MGDA's for λ = 0.
+    (Σ w_i g_i + λ g₀) / (1 + λ): the shortest in which task i has a weight of
+    at least λ w̃_i / (1 + λ). It is MGDA's for λ = 0, and g₀ for large λ.
 
     The paper takes the Gramian between two independent batches, and the update
     from a third. A model's step has one batch, and this is the paper's method

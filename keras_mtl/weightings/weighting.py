@@ -347,12 +347,15 @@ class GradientWeighting(Weighting):
                 'which gradients="features" does not do. Received: '
                 f"shared={shared}"
             )
-        if not self.is_linear and (shared != "auto" or update_every != 1):
+        if not self.is_linear and (
+            shared != "auto" or update_every != 1 or max_norm is not None
+        ):
             raise ValueError(
                 f"{type(self).__name__} combines the gradients of all shared "
-                "variables in each step: it takes no `shared` and no "
-                f"`update_every`. Received: shared={shared}, "
-                f"update_every={update_every}"
+                "variables in each step, and the norm of what it makes is not "
+                "known before: it takes no `shared`, `update_every` and "
+                f"`max_norm`. Received: shared={shared}, "
+                f"update_every={update_every}, max_norm={max_norm}"
             )
         if not isinstance(update_every, int) or update_every < 1:
             raise ValueError(

@@ -101,6 +101,14 @@ def test_many_steps_minimize_the_objective():
         assert gap < 1e-4 * np.abs(products).max()
 
 
+def test_no_weight_is_below_its_share_of_the_preference():
+    step = partial(call, SDMGrad(lambda_=1.0, preference=[4.0, 2.0, 1.0, 1.0]))
+    for jacobian in jacobians():
+        weights = step(*arguments(jacobian))
+        assert np.all(weights >= np.array([4, 2, 1, 1]) / 16 - 1e-6)
+        assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+
+
 def test_a_large_lambda_gives_the_preferred_direction():
     preference = [1.0, 2.0, 3.0, 4.0]
     step = partial(call, SDMGrad(lambda_=1e6, preference=preference))

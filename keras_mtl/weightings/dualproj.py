@@ -1,0 +1,50 @@
+import keras
+
+from keras_mtl.solvers.dual_cone import dual_cone_projection
+from keras_mtl.weightings.preference import checked_preference
+from keras_mtl.weightings.preference import preference_vector
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class DualProj(GradientWeighting):
+    """DualProj: the mean gradient, freed from its conflicts.
+
+    The direction is the projection of the mean gradient, or of the sum with the
+    weights `preference`, onto the dual cone: the nearest direction that
+    conflicts with no gradient. (Gradient episodic memory projects the gradient
+    of a new task so.)
+
+    Args:
+        preference: List of `T` non-negative numbers, the weights of the
+            gradients in the sum, or `None` for 1 / T each.
+        **kwargs: See `GradientWeighting` (`gradients`, `shared`,
+            `update_every`, `max_norm`, `weigh_heads`).
+
+    Example:
+
+    >>> dualproj = keras_mtl.weightings.DualProj()
+    >>> dualproj.aggregate(np.array([[1.0, 0.0], [-3.0, 1.0]]))
+    [0.0, 0.5]
+
+    Reference:
+        - [Lopez-Paz and Ranzato, 2017](https://arxiv.org/abs/1706.08840),
+          section 3.
+        - [Quinton and Rey, 2024](https://arxiv.org/abs/2406.16232), which
+          gives it this name; equation 3 and Proposition 1.
+    """
+
+    paper = "Lopez-Paz et al., Gradient Episodic Memory for Continual Learning"
+    year = 2017
+
+    def __init__(self, preference=None, **kwargs):
+        super().__init__(**kwargs)
+        self.preference = checked_preference(preference)
+
+    def build_state(self, num_tasks):
+        preference_vector(self.preference, num_tasks, 1.0 / num_tasks)
+
+    def compute_weights(self, losses, gramian):
+        tasks = self.num_tasks
+        weights = preference_vector(self.preference, tasks, 1.0 / tasks)
+        return dual_cone_projection(gramian, weights[None])[0]

@@ -1,0 +1,126 @@
+import keras
+from keras import ops
+
+from keras_mtl.solvers.nonnegative import nonnegative_qp
+from keras_mtl.solvers.nonnegative import unit_gramian
+from keras_mtl.weightings.weighting import GradientWeighting
+
+# A constraint of unit gradients that is missed by more than this and half of
+# what it asks for has no solution. Rounding may miss by less.
+MAX_VIOLATION = 1e-3
+# Squared norm of a sum, relative to its parts', that counts as zero.
+MIN_CANCELLATION = 1e-6
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class PCD(GradientWeighting):
+    """Priority-constrained descent: the first task leads, no other loses.
+
+    The first key of `loss` is the primary task. With g̃_i the gradients divided
+    by moving averages of their norms, the direction is the d nearest to g̃₁ with
+    g̃_j · d ≥ τ ‖g̃_j‖² for all other tasks, scaled to the norm of g₁. It does
+    not change when a loss is multiplied by a constant.
+
+    Where no d fulfils all constraints, it is g₁; where g₁ or d is zero, so is
+    the direction. A zero gradient (a task without a label in the batch) does
+    not count in the moving average. The paper's ε, which is added to the
+    squared norms, is 0.
+
+    Args:
+        tau: The part τ, in [0, 1], of the progress along a task's own gradient
+            that the direction is to make for the task: a number, or a list
+            with one for each task but the first.
+        beta: Decay β, in [0, 1), of the moving average of squared norms.
+        **kwargs: See `GradientWeighting`.
+
+    Example:
+
+    >>> pcd = keras_mtl.weightings.PCD(tau=0.0)
+    >>> gradients = np.array([[1.0, 0.0], [-1.0, 1.0]])
+    >>> pcd.aggregate(gradients)  # Orthogonal to the second gradient.
+    [0.707107, 0.707107]
+
+    Reference:
+        - [Varam and AlHajri, 2026](https://arxiv.org/abs/2606.29521), Algorithm
+          1 and Definition 4.5.
+    """
+
+    paper = "Varam et al., Not All Objectives Are Born Equal"
+    year = 2026
+
+    def __init__(self, tau=0.02, beta=0.999, **kwargs):
+        super().__init__(**kwargs)
+        taus = tau if isinstance(tau, (list, tuple)) else [tau]
+        if not all(0 <= value <= 1 for value in taus):
+            raise ValueError(
+                "Expected `tau` to be a number in [0, 1] or a list of them. "
+                f"Received: tau={tau}"
+            )
+        if not 0 <= beta < 1:
+            raise ValueError(
+                f"Expected `beta` to be in [0, 1). Received: beta={beta}"
+            )
+        self.tau = tau
+        self.beta = beta
+
+    def build_state(self, num_tasks):
+        taus = self.tau
+        if not isinstance(taus, (list, tuple)):
+            taus = [taus] * (num_tasks - 1)
+        if len(taus) != num_tasks - 1:
+            raise ValueError(
+                "Expected `tau` to have one entry for each of the "
+                f"{num_tasks - 1} tasks after the first. "
+                f"Received: tau={self.tau}"
+            )
+        self.taus = [float(value) for value in taus]
+        self.squared_norms = self.add_state((num_tasks,), name="squared_norms")
+        # The sum of the weights in the moving average, for its bias.
+        self.counted = self.add_state((num_tasks,), name="counted")
+
+    def compute_weights(self, losses, gramian):
+        scales = self._scales(ops.diagonal(gramian))
+        scaled = scales[:, None] * gramian * scales
+        weights = self._multipliers(scaled)
+        parts = ops.sqrt(ops.relu(ops.diagonal(scaled)))
+        squared = ops.sum(weights * ops.sum(scaled * weights, axis=1))
+        nonzero = squared > MIN_CANCELLATION * ops.square(
+            ops.sum(weights * parts)
+        )
+        norm = ops.sqrt(ops.where(nonzero, squared, 1.0))
+        primary_norm = ops.sqrt(ops.relu(gramian[0, 0]))
+        return ops.where(nonzero, weights * scales * primary_norm / norm, 0.0)
+
+    def _scales(self, squared_norms):
+        """Updates the averages, and returns 1 / average norm."""
+        rate = (1.0 - self.beta) * ops.cast(squared_norms > 0, "float32")
+        average = ops.convert_to_tensor(self.squared_norms)
+        counted = ops.convert_to_tensor(self.counted)
+        average = average + rate * (squared_norms - average)
+        counted = counted + rate * (1.0 - counted)
+        self.squared_norms.assign(average)
+        self.counted.assign(counted)
+        nonzero = average > 0
+        return ops.where(
+            nonzero, ops.sqrt(counted / ops.where(nonzero, average, 1.0)), 0.0
+        )
+
+    def _multipliers(self, gramian):
+        """1 and the Lagrange multipliers of the other tasks."""
+        one = ops.ones((1,))
+        if self.num_tasks == 1:
+            return one
+        norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+        taus = ops.convert_to_tensor(self.taus, "float32")
+        cosines, _, inverse_norms = unit_gramian(gramian[1:, 1:])
+        needed = taus * norms[1:] - inverse_norms * gramian[1:, 0]
+        # The program's entries are to be about 1.
+        largest = ops.max(norms)
+        largest = ops.where(largest > 0, largest, 1.0)
+        needed = needed / largest
+        multipliers = nonnegative_qp(cosines, -needed[None])[0]
+        missed = needed - ops.sum(cosines * multipliers, axis=1)
+        share = taus * norms[1:] / largest
+        feasible = ops.all(missed <= MAX_VIOLATION + 0.5 * share)
+        multipliers = ops.where(feasible, multipliers, 0.0)
+        return ops.concatenate([one, largest * inverse_norms * multipliers])

@@ -1,0 +1,38 @@
+"""Preference vectors of gradient-balancing methods."""
+
+import math
+
+from keras import ops
+
+
+def checked_preference(preference):
+    """Returns `preference` as a list of floats, or `None`.
+
+    Raises:
+        ValueError: If an entry is negative or not finite, or all are zero.
+    """
+    if preference is None:
+        return None
+    values = [float(value) for value in preference]
+    if not all(0 <= value < math.inf for value in values) or not any(values):
+        raise ValueError(
+            "Expected `preference` to be a list of non-negative numbers, not "
+            f"all of them zero. Received: preference={preference}"
+        )
+    return values
+
+
+def preference_vector(preference, num_tasks, default):
+    """Returns a tensor of shape `(T,)`, by default filled with `default`.
+
+    Raises:
+        ValueError: If `preference` has not one entry per task.
+    """
+    if preference is None:
+        return ops.full((num_tasks,), default, dtype="float32")
+    if len(preference) != num_tasks:
+        raise ValueError(
+            f"Expected `preference` to have one entry for each of {num_tasks} "
+            f"tasks. Received: preference={preference}"
+        )
+    return ops.convert_to_tensor(preference, "float32")

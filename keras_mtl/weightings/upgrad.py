@@ -1,0 +1,50 @@
+import keras
+from keras import ops
+
+from keras_mtl.solvers.dual_cone import dual_cone_projection
+from keras_mtl.weightings.preference import checked_preference
+from keras_mtl.weightings.preference import preference_vector
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+@keras.saving.register_keras_serializable(package="keras_mtl")
+class UPGrad(GradientWeighting):
+    """UPGrad: each gradient, freed from its conflicts, and then their mean.
+
+    Each gradient is projected onto the dual cone: the directions that conflict
+    with no gradient. The direction is the mean of the projections, or their sum
+    with the weights `preference`. It conflicts with no gradient, and scaling a
+    gradient scales its contribution and nothing else.
+
+    Args:
+        preference: List of `T` non-negative numbers, the weights of the
+            projections, or `None` for 1 / T each.
+        **kwargs: See `GradientWeighting` (`gradients`, `shared`,
+            `update_every`, `max_norm`, `weigh_heads`).
+
+    Example:
+
+    >>> upgrad = keras_mtl.weightings.UPGrad()
+    >>> upgrad.aggregate(np.array([[1.0, 0.0], [-1.0, 1.0]]))
+    [0.25, 0.75]
+
+    Reference:
+        - [Quinton and Rey, 2024](https://arxiv.org/abs/2406.16232), equation 3
+          and Proposition 1.
+    """
+
+    paper = "Quinton et al., Jacobian Descent for Multi-Objective Optimization"
+    year = 2024
+
+    def __init__(self, preference=None, **kwargs):
+        super().__init__(**kwargs)
+        self.preference = checked_preference(preference)
+
+    def build_state(self, num_tasks):
+        preference_vector(self.preference, num_tasks, 1.0 / num_tasks)
+
+    def compute_weights(self, losses, gramian):
+        tasks = self.num_tasks
+        weights = preference_vector(self.preference, tasks, 1.0 / tasks)
+        projections = dual_cone_projection(gramian, ops.eye(tasks))
+        return ops.sum(weights[:, None] * projections, axis=0)

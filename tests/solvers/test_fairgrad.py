@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import scipy.optimize
+from keras import ops
+
+from keras_mtl.solvers import nash_bargaining
+from keras_mtl.solvers.fairgrad import fair_weights
+from tests.solvers.problems import KINDS
+from tests.solvers.problems import SINGULAR
+from tests.solvers.problems import as_float32
+from tests.solvers.problems import compiled_with_xla
+from tests.solvers.problems import gramian_of
+from tests.solvers.problems import normal
+from tests.solvers.problems import solve
+
+ALPHAS = [0.5, 1.0, 2.0, 5.0]
+
+
+def weights_of(gradients, alpha):
+    return solve(fair_weights, gramian_of(gradients), alpha)
+
+
+def scipy_weights(gradients, alpha):
+    """Minimizes the convex objective over the logarithms of the weights."""
+    gramian = gradients @ gradients.T
+    power = 1 / alpha
+
+    def objective(logs):
+        w = np.exp(logs)
+        utility = logs if power == 1 else w ** (1 - power) / (1 - power)
+        return w @ gramian @ w / 2 - utility.sum()
+
+    def gradient(logs):
+        w = np.exp(logs)
+        return w * (gramian @ w) - w ** (1 - power)
+
+    def hessian(logs):
+        w = np.exp(logs)
+        outer = np.outer(w, w) * gramian
+        slope = outer.sum(axis=1) - (1 - power) * w ** (1 - power)
+        return outer + np.diag(slope)
+
+    start = -np.log(np.diag(gramian)) / (1 + power)
+    result = scipy.optimize.minimize(
+        objective,
+        start,
+        jac=gradient,
+        hess=hessian,
+        method="trust-exact",
+        options={"gtol": 1e-9, "maxiter": 1000},
+    )
+    assert np.max(np.abs(gradient(result.x))) < 1e-7
+    return np.exp(result.x)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_tasks", [2, 11, 128])
+def test_residual_of_the_equation(num_tasks, kind, alpha):
+    gradients = as_float32(KINDS[kind](num_tasks))
+    w = weights_of(gradients, alpha)
+    assert np.all(w > 0)
+    norms = np.linalg.norm(gradients, axis=1)
+    relative = (gradients @ (w @ gradients)) * w ** (1 / alpha) - 1
+    # The rounding of the sum, which is of numbers larger than itself.
+    size = (np.abs(gradients @ gradients.T) @ w) * w ** (1 / alpha)
+    assert np.all(np.abs(relative) <= 2e-6 * (10 + size)), norms
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("num_tasks", [2, 11])
+def test_direction_matches_scipy(num_tasks, alpha):
+    gradients = as_float32(normal(num_tasks, 3 * num_tasks))
+    gradients *= np.linspace(0.5, 2.0, num_tasks)[:, None]
+    np.testing.assert_allclose(
+        weights_of(gradients, alpha), scipy_weights(gradients, alpha), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_alpha_1_is_nash_bargaining(kind):
+    gradients = as_float32(KINDS[kind](11))
+    direction = weights_of(gradients, 1.0) @ gradients
+    expected = solve(nash_bargaining, gramian_of(gradients)) @ gradients
+    error = np.linalg.norm(direction - expected)
+    assert error <= 1e-4 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_orthogonal_gradients(alpha):
+    norms = np.logspace(-6, 6, 11)
+    expected = norms ** (-2 / (1 + 1 / alpha))
+    np.testing.assert_allclose(
+        weights_of(np.diag(norms), alpha), expected, rtol=2e-5
+    )
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("scale", [1e-16, 1e-6, 1e6, 1e16])
+def test_common_scale_changes_only_the_scale(scale, alpha):
+    gradients = normal(11, 20)
+    expected = weights_of(gradients, alpha) * scale ** (-2 / (1 + 1 / alpha))
+    np.testing.assert_allclose(
+        weights_of(gradients * scale, alpha), expected, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("scale", [1e-16, 1.0, 1e16])
+@pytest.mark.parametrize("name", SINGULAR)
+@pytest.mark.parametrize("num_tasks", [2, 11])
+def test_singular_gramian_gives_finite_weights(num_tasks, name, scale, alpha):
+    gramian = gramian_of(SINGULAR[name](normal(num_tasks, 50)) * scale)
+    w = solve(fair_weights, gramian, alpha)
+    assert np.all(np.isfinite(w))
+    np.testing.assert_array_equal(w > 0, np.diag(gramian) > 0)
+
+
+def test_zero_gradients_do_not_disturb_the_others():
+    gradients = normal(11, 20)
+    gradients[2:] = 0.0
+    w = weights_of(gradients, 2.0)
+    np.testing.assert_array_equal(w[2:], 0.0)
+    np.testing.assert_allclose(w[:2], weights_of(gradients[:2], 2.0), rtol=1e-5)
+
+
+def test_with_xla():
+    gramian = gramian_of(normal(11, 20))
+    w = compiled_with_xla(fair_weights)(ops.convert_to_tensor(gramian))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(w), solve(fair_weights, gramian), rtol=1e-5
+    )
