@@ -142,6 +142,36 @@ class GraphSplit:
             _run(step, values, training)
         return values
 
+    def task_layers(self, task):
+        """Lists the layers that a task reaches, with those inside of them."""
+        layers = {
+            id(layer): layer
+            for step in self._steps_of(task)
+            if isinstance(step.operation, keras.Layer)
+            for layer in step.operation._flatten_layers()
+        }
+        return list(layers.values())
+
+    def run_task(self, inputs, task, training):
+        """Runs the steps on which a task depends, and no others.
+
+        Args:
+            inputs: As of `run_trunk`.
+            task: One of `tasks`.
+            training: Boolean.
+
+        Returns:
+            The output tensor of the task.
+        """
+        values = dict(zip(self._input_keys, inputs))
+        for step in self._steps_of(task):
+            _run(step, values, training)
+        return values[self._output_keys[self._output_tasks.index(task)]]
+
+    def _steps_of(self, task):
+        steps = self._trunk_steps + self._head_steps
+        return [step for step in steps if task in step.tasks]
+
     def run_heads(self, values, copies, training):
         """Runs the heads, each on its own copies of the boundary tensors.
 

@@ -140,25 +140,37 @@ class PresentLabelMetrics(CompileMetrics):
             given = {name: y_true[name] for name in _given(y_true)}
             self.build({**y_pred, **given}, y_pred)
         sample_weight = sample_weight or {}
-        for name, true, pred, plain, weighted in zip(
+        for name, true, pred in zip(
             self._resolved_output_names,
             self._flatten_y(y_true),
             self._flatten_y(y_pred),
-            self._flat_metrics,
-            self._flat_weighted_metrics,
         ):
-            if true is None and (plain or weighted):
+            if true is None and self.metrics_of(name):
                 raise ValueError(
                     f"Expected labels for the output {name!r}, which has "
                     f"metrics. Received: labels for {_given(y_true)}"
                 )
-            for metric in plain.metrics if plain else []:
-                if _is_of_keras(metric):
-                    _update(metric, true, pred)
-                else:
-                    metric.update_state(true, pred)
-            for metric in weighted.metrics if weighted else []:
-                _update(metric, true, pred, sample_weight.get(name))
+            self.update_output(name, true, pred, sample_weight.get(name))
+
+    def update_output(self, name, y_true, y_pred, sample_weight=None):
+        """Updates the metrics of one output alone."""
+        plain, weighted = self._lists_of(name)
+        for metric in plain:
+            if _is_of_keras(metric):
+                _update(metric, y_true, y_pred)
+            else:
+                metric.update_state(y_true, y_pred)
+        for metric in weighted:
+            _update(metric, y_true, y_pred, sample_weight)
+
+    def metrics_of(self, name):
+        """Returns the list of the metrics of an output."""
+        return sum(self._lists_of(name), [])
+
+    def _lists_of(self, name):
+        index = self._resolved_output_names.index(name)
+        lists = self._flat_metrics[index], self._flat_weighted_metrics[index]
+        return [x.metrics if x else [] for x in lists]
 
 
 def _given(values):

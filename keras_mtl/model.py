@@ -1,5 +1,7 @@
 """`MultiTaskModel`: a Functional model whose tasks are balanced."""
 
+import functools
+import inspect
 import math
 import numbers
 import warnings
@@ -19,6 +21,11 @@ from keras_mtl import weightings
 from keras_mtl.backend import BackendTrainer
 from keras_mtl.graph import GraphSplit
 from keras_mtl.metrics.task_means import TaskMeans
+from keras_mtl.selection.saved_state import SavedState
+from keras_mtl.selection.task_sampler import TaskSampler
+from keras_mtl.single_task import SingleTaskSteps
+from keras_mtl.single_task import StepLogs
+from keras_mtl.single_task import StepTokens
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
@@ -86,6 +93,10 @@ class MultiTaskModel(BackendTrainer, Functional):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._weighting = None
         self._cut = None
+        self._run_task = None
+        self._steps = None
+        self._is_selecting = False
+        self._saved_state = SavedState()
         self._complete = None
         self.output_keys = list(self.output_names)
         if isinstance(outputs, dict):
@@ -152,6 +163,7 @@ class MultiTaskModel(BackendTrainer, Functional):
             self._resolved_losses = {}
             self._loss_factors = factors
             self._complete = None
+            self._steps = None
             self.tasks = tasks
             self._loss_means = TaskMeans([f"{t}_loss" for t in tasks])
             self._weight_means = TaskMeans([f"weight/{t}" for t in tasks])
@@ -253,6 +265,15 @@ class MultiTaskModel(BackendTrainer, Functional):
         own = set() if weighting is None else set(map(id, weighting.weights))
         return [v for v in super().weights if id(v) not in own]
 
+    @property
+    def selection_state(self):
+        """The state of a `TaskSampler` that the model's file had, or `None`.
+
+        A file that was written while `fit` ran with a sampler has it, for
+        `TaskSampler.set_state`.
+        """
+        return self._saved_state.loaded
+
     def _set_weighting(self, weighting):
         with DotNotTrackScope():
             self._split = self._check_weighting(weighting, list(self.tasks))
@@ -306,7 +327,14 @@ class MultiTaskModel(BackendTrainer, Functional):
     ):
         """Trains the model, as `keras.Model.fit`.
 
+        With a `keras_mtl.selection.TaskSampler`, each step trains the task that
+        the sampler chooses, with an equal weighting.
+
         Args:
+            x: As of `keras.Model.fit`, or a `TaskSampler`. With that,
+                `validation_data` may also be a dict of task to its data, each
+                gone through once. Then `val_loss` is the sum of the
+                `val_<task>_loss` with their `loss_weights`.
             weighting: A weighting that replaces that of `compile` from now on,
                 as in `compile`. The state of the optimizer is kept, the new
                 weighting begins anew. By default training goes on with the
@@ -317,7 +345,11 @@ class MultiTaskModel(BackendTrainer, Functional):
             losses with their `loss_weights` (and the model's own losses),
             whatever the weighting is; `<task>_loss` is a task's loss,
             `weight/<task>` the mean of its weights and `task_variance` the
-            variance of the task losses over the tasks.
+            variance of the task losses over the tasks. With a `TaskSampler`,
+            `loss` is the mean over all steps, of the loss of their tasks;
+            `<task>_loss` and the task's metrics are those of its own steps,
+            NaN in an epoch without any; `share/<task>` is its share of the
+            steps.
         """
         self._assert_compile_called("fit")
         if weighting is not None:
@@ -326,10 +358,43 @@ class MultiTaskModel(BackendTrainer, Functional):
             _EpochHooks(self).insert_into(callbacks)
         else:
             callbacks = [_EpochHooks(self), *_as_list(callbacks)]
+        args = (x, y, batch_size, epochs, verbose, callbacks, *args)
+        if isinstance(x, TaskSampler):
+            return self._fit_tasks(super().fit, x, args, kwargs)
         self._note_complete(y)
-        return super().fit(
-            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
-        )
+        return super().fit(*args, **kwargs)
+
+    def _fit_tasks(self, fit, sampler, args, kwargs):
+        arguments = inspect.signature(fit).bind(*args, **kwargs).arguments
+        for name in ("y", "batch_size", "sample_weight", "class_weight"):
+            if arguments.get(name) is not None:
+                raise ValueError(
+                    "Expected a `TaskSampler` to have all training data, and "
+                    f"no `{name}`. Received: {name}={arguments[name]}"
+                )
+        if arguments.get("validation_split"):
+            raise ValueError(
+                "Expected `validation_data` with a `TaskSampler`. Received: "
+                f"validation_split={arguments['validation_split']}"
+            )
+        if self._steps is None or not self._steps.go_on_with(sampler):
+            with DotNotTrackScope():
+                self._steps = SingleTaskSteps(self, sampler)
+        self._steps.build()
+        self._steps.take_validation_data(arguments)
+        is_counted = arguments.get("steps_per_epoch") is None
+        arguments["x"] = StepTokens(len(sampler) if is_counted else None)
+        other_function, self.train_function = self.train_function, None
+        self._is_selecting = True
+        with DotNotTrackScope():
+            self._saved_state.sampler = sampler
+            self._saved_state.seeds = _seeds(self)
+        try:
+            return fit(**arguments)
+        finally:
+            self._is_selecting = False
+            self._saved_state.sampler = None
+            self.train_function = other_function
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._note_complete(y)
@@ -354,6 +419,9 @@ class MultiTaskModel(BackendTrainer, Functional):
         network.export(filepath, *args, **kwargs)
 
     def make_train_function(self, force=False):
+        if self._is_selecting:
+            self.train_function = self._steps.train_function()
+            return
         if self.train_function is None or force:
             # Layers may have been frozen since `compile`.
             with DotNotTrackScope():
@@ -362,6 +430,8 @@ class MultiTaskModel(BackendTrainer, Functional):
         return super().make_train_function(force)
 
     def call(self, inputs, training=None, mask=None):
+        if self._run_task is not None:
+            return self._run_task(self.flat_inputs(inputs), training=training)
         if self._cut is None:
             return super().call(inputs, training=training, mask=mask)
         values = self._split.run_trunk(self.flat_inputs(inputs), training)
@@ -396,6 +466,25 @@ class MultiTaskModel(BackendTrainer, Functional):
         finally:
             self._cut = None
         return y_pred, kept["values"], kept["copies"]
+
+    def call_task(self, split, x, task, training):
+        """Runs the trunk and the head of one task.
+
+        Args:
+            split: `GraphSplit`.
+            x: Inputs.
+            task: Name of the task.
+            training: Boolean.
+
+        Returns:
+            The output tensor of the task.
+        """
+        # A call of the model, for what Keras does around `call`.
+        self._run_task = functools.partial(split.run_task, task=task)
+        try:
+            return self(x, training=training)
+        finally:
+            self._run_task = None
 
     def flat_inputs(self, inputs):
         """Returns the inputs as a list, in the order of `self.inputs`."""
@@ -486,8 +575,12 @@ class MultiTaskModel(BackendTrainer, Functional):
         return [v for v in self.non_trainable_variables if id(v) not in own]
 
     def _with_factors(self, losses):
-        factors = [self._loss_factors[task] for task in self.tasks]
-        return [x if f is None else x * f for x, f in zip(losses, factors)]
+        return [self.with_factor(*pair) for pair in zip(self.tasks, losses)]
+
+    def with_factor(self, task, loss):
+        """Returns a task's loss with its entry of `loss_weights`."""
+        factor = self._loss_factors[task]
+        return loss if factor is None else loss * factor
 
     def _losses_and_counts(self, y, y_pred, sample_weight, training):
         """Returns a list of the task losses and one of their weights."""
@@ -497,7 +590,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         losses, counts = [], []
         complete = (self._complete or ()) if training else ()
         for task in self.tasks:
-            loss, count = self._task_loss(
+            loss, count = self.task_loss(
                 task,
                 y[task],
                 y_pred[task],
@@ -508,7 +601,7 @@ class MultiTaskModel(BackendTrainer, Functional):
             counts.append(ops.cast(1.0 if count is None else count, "float32"))
         return losses, counts
 
-    def _task_loss(self, task, y_true, y_pred, sample_weight, may_miss):
+    def task_loss(self, task, y_true, y_pred, sample_weight, may_miss):
         """Returns a task's loss and its weight in the mean of the epoch."""
         if task not in self._resolved_losses:
             self._resolved_losses[task] = get_loss(
@@ -590,6 +683,11 @@ class MultiTaskModel(BackendTrainer, Functional):
         rest = sorted(name for name in logs if name not in names)
         return [logs[name] for name in names + rest]
 
+    def _get_metrics_result_or_logs(self, logs):
+        if isinstance(logs, StepLogs):
+            return self._steps.epoch_logs(self.get_metrics_result())
+        return super()._get_metrics_result_or_logs(logs)
+
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         y_pred = labels.by_output("predictions", y_pred, self.output_keys)
         y = {**dict.fromkeys(self.output_keys), **self._labels(y)}
@@ -605,11 +703,19 @@ class MultiTaskModel(BackendTrainer, Functional):
         return (logs, *state) if state else logs
 
 
+def _seeds(model):
+    """Lists the states of the random numbers that a model's layers draw."""
+    name = "seed_generator_state"
+    return [v for v in model.non_trainable_variables if v.name == name]
+
+
 class _EpochHooks(keras.callbacks.Callback):
     """Tells the weighting of epochs, and the user of losses that are NaN."""
 
     def __init__(self, model):
         super().__init__()
+        # A callback list that is given sets the model of its own alone.
+        self.set_model(model)
         self._weighting = model.weighting
         self._tasks = model.tasks
 
@@ -624,10 +730,16 @@ class _EpochHooks(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._weighting.on_epoch_begin()
+        if self.model._is_selecting:
+            self.model._steps.begin_epoch()
 
     def on_epoch_end(self, epoch, logs=None):
         self._weighting.on_epoch_end()
-        losses = {task: logs.get(f"{task}_loss", 0.0) for task in self._tasks}
+        tasks = self._tasks
+        if self.model._is_selecting:
+            tasks = self.model._steps.drawn_tasks()
+            logs.update(self.model._steps.validate(epoch))
+        losses = {task: logs.get(f"{task}_loss", 0.0) for task in tasks}
         # As `ReduceLROnPlateau` adds the learning rate.
         logs["task_variance"] = float(np.var(list(losses.values())))
         self._warn("was not finite", losses, lambda x: not math.isfinite(x))

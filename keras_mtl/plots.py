@@ -46,7 +46,8 @@ def task_weights(history, ax=None):
     """
 
     def series(values):
-        return {task: values[f"weight/{task}"] for task in _tasks(values)}
+        weights = {x: values.get(f"weight/{x}") for x in _tasks(values)}
+        return {task: x for task, x in weights.items() if x is not None}
 
     return _plot(history, ax, series, "mean weight of the epoch")
 
@@ -85,6 +86,77 @@ def task_losses(history, ax=None, validation=False):
 
     label = "validation loss" if validation else "training loss"
     return _plot(history, ax, series, label)
+
+
+def task_selection(log, ax=None, window=None):
+    """Plots which tasks were chosen over the steps, and with what reward.
+
+    The first panel has the share of each task in the steps, the second the
+    mean of its rewards, and the third the probability with which it was chosen:
+    that of the policy, where it had been chosen last. All are means over a
+    window of steps, of which a task may have none.
+
+    Example:
+
+    >>> log = keras_mtl.selection.SelectionLog(tasks=["cola", "sst2"])
+    >>> for step in range(100):
+    ...     log.append(step % 2, propensity=0.5, reward=step / 100)
+    >>> axes = keras_mtl.plots.task_selection(log)
+    >>> axes[0].get_ylabel()
+    'share of steps'
+
+    Args:
+        log: A `SelectionLog`, or what has one as `log`, as a `TaskSampler`.
+        ax: Three `matplotlib.axes.Axes`. By default, those of a new figure.
+        window: Number of steps of which each point is the mean. By default, a
+            fiftieth of the log, and at least ten steps per task.
+
+    Returns:
+        Array of the axes, shape `(3,)`.
+
+    Raises:
+        ValueError: If the log is empty.
+        ImportError: If matplotlib is not installed.
+    """
+    log = getattr(log, "log", log)
+    if not len(log):
+        raise ValueError("Expected a log with steps. Received: an empty log")
+    if window is None:
+        window = max(len(log) // 50, 10 * len(log.tasks))
+    axes = _new_axes(1, 3, (9.4, 3.0), sharey=False) if ax is None else ax
+    axes = np.ravel(np.array(axes, dtype=object))
+    if len(axes) != 3:
+        raise ValueError(f"Expected `ax` to be 3 axes. Received: {len(axes)}")
+    steps, panels = _windows(log, min(window, len(log)))
+    labels = "share of steps", "mean reward", "probability"
+    for ax, label, values in zip(axes, labels, panels, strict=True):
+        for i, task in enumerate(log.tasks):
+            _draw_line(ax, task, values[i], steps, i)
+        _style(ax, grid="y", hidden=["top", "right"])
+        ax.set_ylabel(label)
+        ax.set_xlabel("step")
+    for ax in axes[[0, 2]]:
+        ax.set_ylim(bottom=0)
+    _add_legend(axes, log.tasks)
+    return axes
+
+
+def _windows(log, size):
+    """Returns the middle steps of windows, and means of shape `(3, T, n)`."""
+    count = -(-len(log) // size)
+    windows = np.arange(len(log)) // size
+    starts = np.arange(count) * size
+    ends = np.minimum(starts + size, len(log))
+    panels = np.zeros((3, len(log.tasks), count))
+    for i in range(len(log.tasks)):
+        own = log.task_indices == i
+        chosen = np.bincount(windows[own], minlength=count)
+        panels[0, i] = chosen / (ends - starts)
+        for panel, values in ((1, log.rewards), (2, log.propensities)):
+            sums = np.bincount(windows[own], values[own], minlength=count)
+            means = sums / np.where(chosen, chosen, math.nan)
+            panels[panel, i] = means
+    return ((starts + ends) / 2).tolist(), panels
 
 
 def delta_m(result, ax=None):
@@ -211,8 +283,12 @@ def _histories(history):
 
 
 def _tasks(values):
-    weights = [key for key in values if key.startswith("weight/")]
-    return [key.removeprefix("weight/") for key in weights]
+    # A training with a `TaskSampler` has shares in place of weights.
+    for prefix in "weight/", "share/":
+        keys = [key for key in values if key.startswith(prefix)]
+        if keys:
+            return [key.removeprefix(prefix) for key in keys]
+    return []
 
 
 def _axes(axes, count):
@@ -237,7 +313,7 @@ def _axes(axes, count):
     return axes
 
 
-def _new_axes(rows, columns, size):
+def _new_axes(rows, columns, size, sharey=True):
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -250,7 +326,7 @@ def _new_axes(rows, columns, size):
         columns,
         figsize=size,
         sharex=True,
-        sharey=True,
+        sharey=sharey,
         squeeze=False,
         layout="constrained",
     )

@@ -18,6 +18,7 @@ from matplotlib.text import Text  # noqa: E402
 
 from keras_mtl import plots  # noqa: E402
 from keras_mtl.benchmarking import BenchmarkResult  # noqa: E402
+from keras_mtl.selection import SelectionLog  # noqa: E402
 
 TASKS = ["mu", "alpha", "homo", "lumo", "r2", "zpve"]
 TASKS += ["u0", "u", "h", "g", "cv"]
@@ -258,6 +259,55 @@ def test_one_epoch():
 )
 def test_no_weights(history, message):
     with pytest.raises(ValueError, match=message):
+        plots.task_weights(history)
+
+
+def make_log(steps=200):
+    rng = np.random.default_rng(0)
+    log = SelectionLog(["cola", "sst2", "rte"])
+    for step in range(steps):
+        task = 0 if step < 100 else int(rng.integers(2))
+        log.append(task, 1.0 if step < 100 else 0.5, step / 100)
+    return log
+
+
+def test_task_selection():
+    log = make_log()
+    axes = plots.task_selection(log, window=50)
+    lines = [
+        {x.get_label(): x.get_ydata() for x in ax.get_lines()} for ax in axes
+    ]
+    tasks = log.task_indices
+    for name, index in [("cola", 0), ("sst2", 1), ("rte", 2)]:
+        for i in range(4):
+            own = (tasks == index)[50 * i : 50 * i + 50]
+            rewards = log.rewards[50 * i : 50 * i + 50][own]
+            mean = rewards.mean() if own.any() else np.nan
+            np.testing.assert_allclose(lines[0][name][i], own.mean())
+            np.testing.assert_allclose(lines[1][name][i], mean)
+    np.testing.assert_allclose(lines[2]["cola"], [1.0, 1.0, 0.5, 0.5])
+    np.testing.assert_array_equal(
+        axes[0].get_lines()[0].get_xdata(), [25, 75, 125, 175]
+    )
+    (legend,) = axes[0].figure.legends
+    assert [x.get_text() for x in legend.get_texts()] == log.tasks
+    draw(axes[0])
+    # The last window is shorter.
+    axes = plots.task_selection(make_log(130), window=50)
+    np.testing.assert_allclose(
+        axes[0].get_lines()[0].get_ydata()[:2], [1.0, 1.0]
+    )
+    with pytest.raises(ValueError, match="Received: an empty log"):
+        plots.task_selection(SelectionLog(["a"]))
+    with pytest.raises(ValueError, match="3 axes. Received: 1"):
+        plots.task_selection(log, Figure().subplots())
+
+
+def test_losses_of_a_training_with_a_sampler():
+    history = {"share/seg": [0.5, 0.0], "seg_loss": [1.0, np.nan]}
+    ax = plots.task_losses(history)
+    assert [line.get_label() for line in ax.get_lines()] == ["seg"]
+    with pytest.raises(ValueError, match="mean weight"):
         plots.task_weights(history)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.agents.agent import Agent
+from keras_mtl.backend.gradients import compiled
 from keras_mtl.backend.gradients import gradient
 
 BETA_1, BETA_2 = 0.9, 0.999
@@ -65,6 +66,8 @@ class KerasAgent(Agent):
             )
             for name, value in first.items()
         }
+        # Many operations on small tensors.
+        self.compiled_update = compiled(self.update)
 
     def act(self, observation, noise):
         observation = ops.convert_to_tensor(observation, "float32")
@@ -78,7 +81,7 @@ class KerasAgent(Agent):
         state = {name: ops.copy(v) for name, v in self.state.items()}
 
         def step(i, state):
-            return self.update(state, *sample(i))
+            return self.compiled_update(state, *sample(i))
 
         def train():
             new = ops.fori_loop(0, count, step, state)

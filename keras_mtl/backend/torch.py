@@ -14,7 +14,7 @@ class BackendTrainer:
     def train_step(self, data):
         if self.weighting.needs_losses_after:
             return step_with_losses_after(
-                self, self._train_step, data, _from_here()
+                self, self._train_step, data, from_here()
             )
         return self._train_step(data)
 
@@ -58,7 +58,7 @@ class BackendTrainer:
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
 
-def _from_here():
+def from_here():
     """Returns a context in which PyTorch draws what it draws from here on."""
     cpu, cuda = torch.get_rng_state(), torch.cuda.get_rng_state_all()
 

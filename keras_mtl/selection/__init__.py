@@ -17,6 +17,7 @@ from keras_mtl.selection.prediction_gain import PredictionGain
 from keras_mtl.selection.reward import Reward
 from keras_mtl.selection.selection_log import SelectionLog
 from keras_mtl.selection.size_proportional import SizeProportional
+from keras_mtl.selection.task_sampler import TaskSampler
 from keras_mtl.selection.uniform import Uniform
 
 ALL_POLICIES = {

@@ -1,5 +1,8 @@
 """Directions of gradient-balancing methods, for given gradients."""
 
+import functools
+import json
+
 import keras
 import numpy as np
 from keras import ops
@@ -12,13 +15,38 @@ def weights_of(weighting, jacobian, losses=None):
     losses = np.ones(len(jacobian)) if losses is None else losses
     jacobian = np.asarray(jacobian, "float64")
     gramian = (jacobian @ jacobian.T).astype("float32")
-    arguments = [np.asarray(losses, "float32"), gramian]
+    losses = np.asarray(losses, "float32")
+    return _function(weighting)(losses, gramian).astype("float64")
+
+
+def _function(weighting):
     if keras.backend.backend() == "jax":
         # Not compiled, JAX compiles each loop of each call anew.
-        weights = compiled_call(weighting)(*arguments)
-    else:
-        weights = ops.convert_to_numpy(weighting(*arguments))
-    return weights.astype("float64")
+        return compiled_call(weighting)
+    if keras.backend.backend() == "tensorflow":
+        config = keras.saving.serialize_keras_object(weighting)
+        config["config"].pop("name")
+        return _tensorflow_function(json.dumps(config, sort_keys=True))
+    return lambda *args: ops.convert_to_numpy(weighting(*args))
+
+
+@functools.cache
+def _tensorflow_function(config):
+    """A graph for each number of tasks, shared by equal configurations."""
+    import tensorflow as tf
+
+    weighting = keras.saving.deserialize_keras_object(json.loads(config))
+    functions = {}
+
+    def call(losses, gramian):
+        if len(losses) not in functions:
+            copy = type(weighting).from_config(weighting.get_config())
+            copy.build(losses.shape)
+            functions[len(losses)] = tf.function(copy, jit_compile=False)
+        function = functions[len(losses)]
+        return function(tf.constant(losses), tf.constant(gramian)).numpy()
+
+    return call
 
 
 def direction_of(weighting, jacobian, losses=None):
