@@ -22,6 +22,7 @@ BUDGETS = {
         "epochs": 2,
         "seeds": [0],
     },
+    "igb_v2": {"tasks": ["mu", "zpve"], "molecules": 40, "epochs": 8},
 }
 # A path of a machine: `/home/...`, `C:\...`, but not that of an address.
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~<-])(/[\w.-]+/|[A-Z]:\\)|~/")
