@@ -5,6 +5,7 @@ import re
 
 import keras
 import numpy as np
+import pytest
 
 import keras_mtl
 from keras_mtl import methods
@@ -81,3 +82,30 @@ def test_console_command_prints_the_table(capsys):
     assert capsys.readouterr().out.strip() == section("methods")
     assert cli.main(["methods"]) == 0
     assert "NashMTL" in capsys.readouterr().out
+
+
+def test_task_selection(monkeypatch):
+    pytest.importorskip("cma")
+    pytest.importorskip("matplotlib")
+    text = README.read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (example,) = (x for x in examples if "TaskSampler" in x)
+    inputs = keras.Input((3,))
+    features = keras.layers.Dense(4)(inputs)
+    outputs = {
+        name: keras.layers.Dense(1)(features) for name in ("cola", "sst2")
+    }
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("sgd", loss="mse")
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    names = {
+        "model": model,
+        "keras_mtl": keras_mtl,
+        "x_cola": x,
+        "y_cola": x[:, :1],
+        "sst2_dataset": (x[:9], x[:9, 1:2]),
+    }
+    with pytest.warns(UserWarning, match="effective sample size"):
+        exec(example.replace("1000", "20"), names)
+    assert len(names["sampler"].log) == 60
+    np.testing.assert_allclose(names["policy"].probabilities.sum(), 1.0)
