@@ -159,6 +159,8 @@ class BackendTrainer:
 class VjpPullback:
     """The gradients that `balancing` needs, from calls of `jax.vjp`."""
 
+    is_fused = True
+
     def __init__(self, split, variables, trunk, heads, regularizers, scale):
         self._split = split
         self._places = {id(v): i for i, v in enumerate(variables)}

@@ -13,6 +13,8 @@ class Pullback:
             `None`.
     """
 
+    is_fused = False
+
     def __init__(self, split, values, copies, losses, penalty):
         self._split = split
         self._values = values

@@ -38,6 +38,7 @@ class BackendTrainer:
             self._split, values, copies, scaled_losses, scaled_penalty
         )
         pullback.tape = tape
+        pullback.is_fused = self.jit_compile
         gradients, weights = balancing.balanced_gradients(
             self._split, self.weighting, tf.stack(losses), pullback, scale
         )

@@ -25,7 +25,7 @@ def conflict_averse(gramian, c=0.4, max_steps=30, tolerance=1e-6):
 
     The `d` nearest to `g_0` with `g_i @ d >= t` is a quadratic program over the
     non-negative orthant. Its distance to `g_0` is convex in `t`, so that
-    Newton's method comes down to the `t` where it is the radius, in 3 to 6
+    Newton's method comes down to the `t` where it is the radius, in a few
     steps. Every iterate is the objective at some `w`, and thus an upper bound.
 
     If the convex hull of the gradients contains zero, and `c >= 1`, no

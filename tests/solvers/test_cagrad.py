@@ -41,12 +41,12 @@ def check_conditions(gradients, weights, c, tolerance):
         assert np.all(gradients @ direction >= level - tolerance * size * norms)
 
 
-@pytest.mark.parametrize("c", [0.0, 0.4, 1.0, 3.0])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_tasks", [2, 11, 40])
-def test_optimality_conditions(num_tasks, kind, c):
+def test_optimality_conditions(num_tasks, kind):
     gradients = as_float32(KINDS[kind](num_tasks))
-    check_conditions(gradients, weights_of(gradients, c), c, 2e-6)
+    for c in (0.0, 0.4, 1.0, 3.0):
+        check_conditions(gradients, weights_of(gradients, c), c, 2e-6)
 
 
 def test_optimality_conditions_of_128_tasks():
@@ -98,13 +98,17 @@ def test_common_scale_changes_nothing(scale):
     )
 
 
-@pytest.mark.parametrize("c", [0.4, 1.0, 2.0])
-@pytest.mark.parametrize("scale", [1e-16, 1.0, 1e16])
 @pytest.mark.parametrize("name", SINGULAR)
 @pytest.mark.parametrize("num_tasks", [2, 11])
-def test_singular_gramian_gives_finite_weights(num_tasks, name, scale, c):
+def test_singular_gramian_gives_finite_weights(num_tasks, name):
     gradients = SINGULAR[name](normal(num_tasks, 50))
-    weights = weights_of(gradients * scale, c)
+    for scale in (1e-16, 1.0, 1e16):
+        for c in (0.4, 1.0, 2.0):
+            weights = weights_of(gradients * scale, c)
+            check_singular(gradients, weights, c)
+
+
+def check_singular(gradients, weights, c):
     assert np.all(np.isfinite(weights))
     norms = np.linalg.norm(gradients, axis=1)
     mean = gradients.mean(axis=0)

@@ -53,18 +53,17 @@ def scipy_weights(gradients, alpha):
     return np.exp(result.x)
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_tasks", [2, 11, 128])
-def test_residual_of_the_equation(num_tasks, kind, alpha):
+def test_residual_of_the_equation(num_tasks, kind):
     gradients = as_float32(KINDS[kind](num_tasks))
-    w = weights_of(gradients, alpha)
-    assert np.all(w > 0)
-    norms = np.linalg.norm(gradients, axis=1)
-    relative = (gradients @ (w @ gradients)) * w ** (1 / alpha) - 1
-    # The rounding of the sum, which is of numbers larger than itself.
-    size = (np.abs(gradients @ gradients.T) @ w) * w ** (1 / alpha)
-    assert np.all(np.abs(relative) <= 2e-6 * (10 + size)), norms
+    for alpha in ALPHAS:
+        w = weights_of(gradients, alpha)
+        assert np.all(w > 0)
+        relative = (gradients @ (w @ gradients)) * w ** (1 / alpha) - 1
+        # The rounding of the sum, which is of numbers larger than itself.
+        size = (np.abs(gradients @ gradients.T) @ w) * w ** (1 / alpha)
+        assert np.all(np.abs(relative) <= 2e-6 * (10 + size)), alpha
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -105,15 +104,16 @@ def test_common_scale_changes_only_the_scale(scale, alpha):
     )
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("scale", [1e-16, 1.0, 1e16])
 @pytest.mark.parametrize("name", SINGULAR)
 @pytest.mark.parametrize("num_tasks", [2, 11])
-def test_singular_gramian_gives_finite_weights(num_tasks, name, scale, alpha):
-    gramian = gramian_of(SINGULAR[name](normal(num_tasks, 50)) * scale)
-    w = solve(fair_weights, gramian, alpha)
-    assert np.all(np.isfinite(w))
-    np.testing.assert_array_equal(w > 0, np.diag(gramian) > 0)
+def test_singular_gramian_gives_finite_weights(num_tasks, name):
+    gradients = SINGULAR[name](normal(num_tasks, 50))
+    for scale in (1e-16, 1.0, 1e16):
+        gramian = gramian_of(gradients * scale)
+        for alpha in ALPHAS:
+            w = solve(fair_weights, gramian, alpha)
+            assert np.all(np.isfinite(w))
+            np.testing.assert_array_equal(w > 0, np.diag(gramian) > 0)
 
 
 def test_zero_gradients_do_not_disturb_the_others():
