@@ -32,6 +32,7 @@ import keras_mtl
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing
 
+TASKS = qm9.TASKS
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
 # The loss-balancing methods of table 2, and what else balances losses here.
@@ -77,7 +78,7 @@ def single_task(data, arguments, steps):
         entry = json.loads(line)
         done[tuple(entry["run"])] = entry["mae"]
     errors = {}
-    for task in qm9.TASKS:
+    for task in TASKS:
         values = []
         for seed in arguments.seeds:
             run = (arguments.molecules, arguments.epochs, task, seed)
@@ -99,9 +100,9 @@ def single_task(data, arguments, steps):
 def compare(data, baseline, arguments, steps):
     train, validation, test, statistics = data
     return keras_mtl.benchmark(
-        lambda: keras_mtl.MultiTaskModel(*message_passing(qm9.TASKS)),
+        lambda: keras_mtl.MultiTaskModel(*message_passing(TASKS)),
         train,
-        compile=lambda: compile_arguments(qm9.TASKS, steps),
+        compile=lambda: compile_arguments(TASKS, steps),
         weightings={
             name: name.split("+") if "+" in name else name
             for name in arguments.weightings
@@ -111,8 +112,8 @@ def compare(data, baseline, arguments, steps):
         batch_size=BATCH_SIZE,
         validation_data=validation,
         test_data=test,
-        metrics=dict.fromkeys(qm9.TASKS, "mae"),
-        scale={f"{task}_mae": statistics[task].std for task in qm9.TASKS},
+        metrics=dict.fromkeys(TASKS, "mae"),
+        scale={f"{task}_mae": statistics[task].std for task in TASKS},
         baseline=baseline,
         path=arguments.output_dir / "qm9_runs.jsonl",
     )
@@ -155,6 +156,10 @@ def main(argv=None):
     data = qm9.load_data(
         arguments.molecules, seed=0, data_dir=arguments.data_dir
     )
+    data = [
+        *((x, {task: y[task] for task in TASKS}) for x, y in data[:3]),
+        data[3],
+    ]
     size = len(data[0][0]["atoms"])
     steps = -(-size // BATCH_SIZE) * arguments.epochs
     baseline = single_task(data, arguments, steps)
