@@ -81,8 +81,6 @@ class IGBv2(IGBv1):
         - [Haarnoja et al., 2018](https://arxiv.org/abs/1812.05905), the agent.
     """
 
-    needs_epochs = True
-
     def __init__(
         self,
         agent="auto",
