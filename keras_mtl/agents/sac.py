@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.agents.agent import Agent
-from keras_mtl.backend.gradients import compiled
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.backend.gradients import gradient
 
 BETA_1, BETA_2 = 0.9, 0.999

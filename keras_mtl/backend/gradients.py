@@ -19,19 +19,6 @@ def gradient(function, tensors):
     return _GRADIENTS[keras.backend.backend()](function, tensors)
 
 
-def compiled(function):
-    """Compiles a function of tensors where the code around it may not be.
-
-    On TensorFlow, whose training step is not compiled with XLA on a CPU; on the
-    others it is returned as it is.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return function
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
 def _tensorflow(function, tensors):
     import tensorflow as tf
 

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.solvers.nonnegative import MAX_VALUE
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import product
@@ -11,6 +12,7 @@ from keras_mtl.solvers.nonnegative import unit_gramian
 ROUNDING = 2e-6
 
 
+@compiled
 def conflict_averse(gramian, c=0.4, max_steps=30, tolerance=1e-6):
     """Maximizes the least improvement of a task near the mean gradient.
 

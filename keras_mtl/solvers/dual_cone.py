@@ -2,11 +2,13 @@
 
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
 
 
+@compiled
 def dual_cone_projection(gramian, vectors):
     """Projects combinations of gradients onto the gradients' dual cone.
 

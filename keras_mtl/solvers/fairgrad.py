@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.solvers.nash import MIN_SHRINKAGE
 from keras_mtl.solvers.nash import STEP_RIDGE
 from keras_mtl.solvers.nonnegative import product
@@ -11,6 +12,7 @@ from keras_mtl.solvers.nonnegative import unit_gramian
 MAX_GROWTH = 1e5
 
 
+@compiled
 def fair_weights(gramian, alpha=2.0, max_steps=60, tolerance=1e-5):
     """Solves `G @ w = w ** (-1 / alpha)` for `w > 0`.
 

@@ -4,6 +4,8 @@ import math
 
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
+
 # The widest bracket, 88 e-folds, times 175**-4 is the rounding of float32.
 CANDIDATES = 176
 ROUNDS = 4
@@ -13,6 +15,7 @@ MAX_LOGIT = 1e30
 MIN_TEMPERATURE = 1e-7
 
 
+@compiled
 def project_onto_kl_ball(logits, radius):
     """Projects probabilities onto a ball around the uniform ones.
 

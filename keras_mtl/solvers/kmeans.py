@@ -3,7 +3,10 @@
 import numpy as np
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
 
+
+@compiled
 def kmeans_1d(points, num_groups, counted=None):
     """Replaces each number by the mean of its group.
 

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
+
 # Bounds alpha where no solution exists (opposite gradients). It shifts the
 # relative residual of task i by RIDGE * (alpha_i * norm_i)**2 only.
 RIDGE = 1e-8
@@ -13,6 +15,7 @@ MAX_RELATIVE_WEIGHT = 1e5
 MIN_SHRINKAGE = 1e-2
 
 
+@compiled
 def nash_bargaining(gramian, max_steps=40, tolerance=1e-5):
     """Solves the Nash bargaining problem of `T` gradients.
 

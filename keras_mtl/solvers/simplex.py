@@ -2,11 +2,13 @@
 
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.solvers.nonnegative import RIDGE
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import unit_gramian
 
 
+@compiled
 def simplex_qp(gramian, linear=None, max_steps=40, tolerance=1e-6):
     """Minimizes `alpha @ G @ alpha / 2 + linear @ alpha` over the simplex.
 

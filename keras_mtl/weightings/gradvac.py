@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.weightings.pcgrad import others_in_random_order
 from keras_mtl.weightings.weighting import GradientWeighting
 
@@ -64,41 +65,43 @@ class GradVac(GradientWeighting):
 
     def compute_weights(self, losses, gramian):
         order = others_in_random_order(self.num_tasks, self.seed_generator)
-        norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
-
-        def vaccinate(step, state):
-            coefficients, products, targets = state
-            other = ops.take(order, step, axis=1)
-            chosen = ops.one_hot(other, self.num_tasks, dtype="float32")
-            squared = ops.sum(coefficients * products, axis=1)
-            parts = ops.sum(ops.abs(coefficients) * norms, axis=1)
-            norm = ops.sqrt(ops.relu(squared))
-            other_norm = ops.take(norms, other)
-            known = (norm > MIN_CANCELLATION**0.5 * parts) & (other_norm > 0)
-            norm = ops.where(known, norm, 1.0)
-            other_norm = ops.where(known, other_norm, 1.0)
-            product = ops.sum(chosen * products, axis=1)
-            cosine = ops.clip(product / norm / other_norm, -1.0, 1.0)
-            target = ops.sum(chosen * targets, axis=1)
-            added = norm / other_norm * _correction(cosine, target)
-            added = ops.where(known, added, 0.0)[:, None]
-            change = ops.where(known, self.beta * (cosine - target), 0.0)
-            return (
-                coefficients + added * chosen,
-                products + added * ops.take(gramian, other, axis=0),
-                targets + change[:, None] * chosen,
-            )
-
-        state = (
-            ops.eye(self.num_tasks),
-            gramian,
-            ops.convert_to_tensor(self.targets),
-        )
-        coefficients, _, targets = ops.fori_loop(
-            0, self.num_tasks - 1, vaccinate, state
-        )
+        weights, targets = _vaccinate(gramian, order, self.targets, self.beta)
         self.targets.assign(targets)
-        return ops.sum(coefficients, axis=0)
+        return weights
+
+
+@compiled
+def _vaccinate(gramian, order, targets, beta):
+    """Returns the weights and the new targets of the cosines."""
+    num_tasks = gramian.shape[0]
+    norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+
+    def step(i, state):
+        coefficients, products, targets = state
+        other = ops.take(order, i, axis=1)
+        chosen = ops.one_hot(other, num_tasks, dtype="float32")
+        squared = ops.sum(coefficients * products, axis=1)
+        parts = ops.sum(ops.abs(coefficients) * norms, axis=1)
+        norm = ops.sqrt(ops.relu(squared))
+        other_norm = ops.take(norms, other)
+        known = (norm > MIN_CANCELLATION**0.5 * parts) & (other_norm > 0)
+        norm = ops.where(known, norm, 1.0)
+        other_norm = ops.where(known, other_norm, 1.0)
+        product = ops.sum(chosen * products, axis=1)
+        cosine = ops.clip(product / norm / other_norm, -1.0, 1.0)
+        target = ops.sum(chosen * targets, axis=1)
+        added = norm / other_norm * _correction(cosine, target)
+        added = ops.where(known, added, 0.0)[:, None]
+        change = ops.where(known, beta * (cosine - target), 0.0)
+        return (
+            coefficients + added * chosen,
+            products + added * ops.take(gramian, other, axis=0),
+            targets + change[:, None] * chosen,
+        )
+
+    first = (ops.eye(num_tasks), gramian, targets)
+    coefficients, _, targets = ops.fori_loop(0, num_tasks - 1, step, first)
+    return ops.sum(coefficients, axis=0), targets
 
 
 def _correction(cosine, target):

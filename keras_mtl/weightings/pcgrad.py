@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.weightings.weighting import GradientWeighting
 
 
@@ -46,25 +47,31 @@ class PCGrad(GradientWeighting):
 
     def compute_weights(self, losses, gramian):
         order = others_in_random_order(self.num_tasks, self.seed_generator)
-        squared_norms = ops.diagonal(gramian)
+        return _project_conflicts(gramian, order)
 
-        def project(step, coefficients):
-            other = ops.take(order, step, axis=1)
-            products = ops.take(gramian, other, axis=0)
-            conflict = ops.relu(-ops.sum(coefficients * products, axis=1))
-            squared_norm = ops.take(squared_norms, other)
-            nonzero = squared_norm > 0
-            added = ops.where(
-                nonzero, conflict / ops.where(nonzero, squared_norm, 1.0), 0.0
-            )
-            return coefficients + added[:, None] * ops.one_hot(
-                other, self.num_tasks, dtype="float32"
-            )
 
-        coefficients = ops.fori_loop(
-            0, self.num_tasks - 1, project, ops.eye(self.num_tasks)
+@compiled
+def _project_conflicts(gramian, order):
+    """Projects each gradient onto the normal planes of those in its order."""
+    num_tasks = gramian.shape[0]
+    squared_norms = ops.diagonal(gramian)
+
+    def project(step, coefficients):
+        other = ops.take(order, step, axis=1)
+        products = ops.take(gramian, other, axis=0)
+        conflict = ops.relu(-ops.sum(coefficients * products, axis=1))
+        squared_norm = ops.take(squared_norms, other)
+        nonzero = squared_norm > 0
+        added = ops.where(
+            nonzero, conflict / ops.where(nonzero, squared_norm, 1.0), 0.0
         )
-        return ops.sum(coefficients, axis=0)
+        return coefficients + added[:, None] * ops.one_hot(
+            other, num_tasks, dtype="float32"
+        )
+
+    first = ops.eye(num_tasks)
+    coefficients = ops.fori_loop(0, num_tasks - 1, project, first)
+    return ops.sum(coefficients, axis=0)
 
 
 def others_in_random_order(num_tasks, seed):

@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 from keras_mtl.weightings.weighting import GradientWeighting
 
@@ -112,20 +113,31 @@ class SDMGrad(GradientWeighting):
         norm = ops.mean(ops.sqrt(ops.relu(ops.diagonal(gramian))))
         norm = ops.where(norm > 0, norm, 1.0)
         gramian = gramian / norm / norm
-        rate = self.learning_rate or _converging_rate(gramian)
-
-        def descend(_, state):
-            weights, velocity = state
-            gradient = ops.sum(gramian * (weights + preferred), axis=1)
-            velocity = self.momentum * velocity + gradient
-            return project_onto_simplex(weights - rate * velocity), velocity
-
-        weights = ops.convert_to_tensor(self.simplex_weights)
-        weights, _ = ops.fori_loop(
-            0, self.inner_steps, descend, (weights, ops.zeros_like(weights))
+        weights = _descend(
+            gramian,
+            preferred,
+            self.simplex_weights,
+            self.learning_rate,
+            self.momentum,
+            self.inner_steps,
         )
         self.simplex_weights.assign(weights)
         return (weights + preferred) / (1.0 + self.lambda_)
+
+
+@compiled
+def _descend(gramian, preferred, weights, learning_rate, momentum, steps):
+    """Takes projected gradient steps, with momentum, on the simplex."""
+    rate = learning_rate or _converging_rate(gramian)
+
+    def descend(_, state):
+        weights, velocity = state
+        gradient = ops.sum(gramian * (weights + preferred), axis=1)
+        velocity = momentum * velocity + gradient
+        return project_onto_simplex(weights - rate * velocity), velocity
+
+    first = (weights, ops.zeros_like(weights))
+    return ops.fori_loop(0, steps, descend, first)[0]
 
 
 def _converging_rate(matrix):
