@@ -1,6 +1,7 @@
 """Multi-task learning for Keras 3."""
 
 from keras_mtl import agents
+from keras_mtl import callbacks
 from keras_mtl import datasets
 from keras_mtl import metrics
 from keras_mtl import models

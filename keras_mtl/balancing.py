@@ -1,13 +1,15 @@
 """Gradient balancing: from the gradients of the tasks to one gradient.
 
 What it needs of a backend is a `pullback`, an object with the attribute
-`is_fused`, whether XLA compiles the step, and four methods:
+`is_fused`, whether XLA compiles the step, and five methods:
 
 - `heads()`: the gradients of each task's loss with respect to its copies of
   the boundary tensors, dict of `(key, task)`, and to its own variables, dict of
   task to list.
 - `trunk(cotangents, variables)`: pulls cotangents, dict of boundary key to
   tensor, back through the trunk; a list.
+- `trunk_rows(cotangents, variables)`: the same for a list of such dicts, one
+  for each task; a list of lists.
 - `loss(task, variables)`: the gradient of a task's loss through its head
   alone; a list.
 - `penalty(variables)`: the gradients of regularizers and `add_loss` with
@@ -18,8 +20,10 @@ A gradient that is zero for the structure of the graph may be `None`.
 """
 
 import functools
+import math
 import operator
 
+import keras
 from keras import ops
 
 
@@ -71,7 +75,23 @@ def measured_variables(split, weighting):
     return [v for v in split.shared_variables if id(v) in chosen]
 
 
-def balanced_gradients(split, weighting, losses, pullback, loss_scale=1.0):
+def part_of_batch(batch, fraction):
+    """Returns the first examples of a nest of tensors or `None`."""
+    given = [t for t in keras.tree.flatten(batch) if t is not None]
+    size = ops.shape(given[0])[0]
+    if isinstance(size, int):
+        count = math.ceil(fraction * size)
+    else:
+        count = ops.ceil(fraction * ops.cast(size, "float32"))
+        count = ops.cast(count, "int32")
+    return keras.tree.map_structure(
+        lambda tensor: None if tensor is None else tensor[:count], batch
+    )
+
+
+def balanced_gradients(
+    split, weighting, losses, pullback, loss_scale=1.0, part=None
+):
     """Computes the gradients of all variables, with the tasks balanced.
 
     Args:
@@ -81,6 +101,8 @@ def balanced_gradients(split, weighting, losses, pullback, loss_scale=1.0):
         pullback: See above; its gradients are those of the losses times
             `loss_scale`.
         loss_scale: Scalar, the loss scale of mixed precision.
+        part: The pullback of the part of the batch from which the Gramian is
+            computed, or `None` for `pullback`.
 
     Returns:
         Tuple `(gradients, weights)`: dict of `id(variable)` to the gradient
@@ -88,20 +110,24 @@ def balanced_gradients(split, weighting, losses, pullback, loss_scale=1.0):
     """
     num_tasks = len(split.tasks)
     copies, head_gradients = pullback.heads()
-    cotangents = [
-        {key: copies[key, t] for key, ts in split.boundary.items() if t in ts}
-        for t in split.tasks
-    ]
+    cotangents = _by_task(split, copies)
     measured = measured_variables(split, weighting)
     feature_block = FusedBlock if pullback.is_fused else Block
 
     def jacobian():
         if weighting.gradients == "features":
-            return [
-                feature_block([cotangent.get(key) for cotangent in cotangents])
+            of_boundary = [
+                [cotangent.get(key) for cotangent in cotangents]
                 for key in split.boundary
             ]
-        rows = _rows(split, pullback, cotangents, measured)
+            return [
+                feature_block(_part_of_rows(rows, weighting.gramian_batch))
+                for rows in of_boundary
+            ]
+        rows_of = (pullback, cotangents)
+        if part is not None:
+            rows_of = (part, _by_task(split, part.heads()[0]))
+        rows = _rows(split, *rows_of, measured)
         return [Block(rows_of_variable) for rows_of_variable in zip(*rows)]
 
     def gramian(blocks):
@@ -128,6 +154,7 @@ def balanced_gradients(split, weighting, losses, pullback, loss_scale=1.0):
 
     if (
         weighting.update_every == 1
+        and weighting.gramian_batch == 1
         and weighting.gradients == "parameters"
         and len(measured) == len(split.shared_variables)
     ):
@@ -225,13 +252,34 @@ class FusedBlock(Block):
         return ops.cast(combined, self.rows[0].dtype)
 
 
+def _by_task(split, copies):
+    """Returns, for each task, the gradients of its loss for the boundary."""
+    return [
+        {key: copies[key, t] for key, ts in split.boundary.items() if t in ts}
+        for t in split.tasks
+    ]
+
+
+def _part_of_rows(rows, fraction):
+    """Returns the gradients of the mean losses of a part of the batch."""
+    if fraction == 1:
+        return rows
+    parts = part_of_batch(rows, fraction)
+    whole, part = (
+        next(t for t in tensors if t is not None) for tensors in (rows, parts)
+    )
+    growth = ops.shape(whole)[0] / ops.shape(part)[0]
+    return [_scale(part, growth) for part in parts]
+
+
 def _rows(split, pullback, cotangents, variables):
     """Returns, for each task, the gradients of its loss for `variables`."""
     trunk = _intersection(split.trunk_variables, variables)
     cross = _intersection(split.cross_variables, variables)
     rows = []
-    for task, cotangent in zip(split.tasks, cotangents):
-        row = dict(zip(map(id, trunk), pullback.trunk(cotangent, trunk)))
+    trunk_rows = pullback.trunk_rows(cotangents, trunk)
+    for task, trunk_row in zip(split.tasks, trunk_rows):
+        row = dict(zip(map(id, trunk), trunk_row))
         for v, g in zip(cross, pullback.loss(task, cross) if cross else []):
             row[id(v)] = _sum([row.get(id(v)), g])
         rows.append([row[id(v)] for v in variables])

@@ -19,6 +19,7 @@ from keras_mtl import balancing
 from keras_mtl import labels
 from keras_mtl import weightings
 from keras_mtl.backend import BackendTrainer
+from keras_mtl.gramian import TaskGramian
 from keras_mtl.graph import GraphSplit
 from keras_mtl.metrics.task_means import TaskMeans
 from keras_mtl.selection.saved_state import SavedState
@@ -413,6 +414,36 @@ class MultiTaskModel(BackendTrainer, Functional):
             self._complete = complete
             self.train_function = None
 
+    def gramian(
+        self, x, y, sample_weight=None, gradients="parameters", shared="auto"
+    ):
+        """Computes the inner products of the task gradients on a batch.
+
+        They are what a gradient balancing would see in a training step on the
+        batch, with dropout and the batch's own statistics, whatever the
+        weighting is. No variable of the model changes. It is not compiled; for
+        a whole training, see `keras_mtl.callbacks.GradientCosines`.
+
+        Args:
+            x: Inputs of the batch, as of `train_on_batch`.
+            y: Labels of the batch, with NaN where they are missing.
+            sample_weight: As of `train_on_batch`.
+            gradients: `"parameters"` or `"features"`, as of
+                `keras_mtl.weightings.GradientWeighting`.
+            shared: As of `keras_mtl.weightings.GradientWeighting`.
+
+        Returns:
+            Float32 NumPy array of shape `(T, T)`; the entry `[i, j]` is the
+            inner product of the gradients of tasks `i` and `j`.
+
+        Raises:
+            ValueError: If the model is not compiled, its tasks share no
+                variables, or an argument is not valid.
+        """
+        self._assert_compile_called("gramian")
+        gramian = TaskGramian(self, gradients, shared, compiled=False)
+        return gramian(x, y, sample_weight)
+
     def export(self, filepath, *args, **kwargs):
         """Exports the network alone, as `keras.Model.export`."""
         network = Functional(self.input, self.output, name=self.name)
@@ -559,6 +590,11 @@ class MultiTaskModel(BackendTrainer, Functional):
         )
         return self._with_factors(losses)
 
+    def losses_without_metrics(self, y, y_pred, sample_weight=None):
+        """As `compute_task_losses` in training, and records nothing."""
+        losses, _ = self._losses_and_counts(y, y_pred, sample_weight, True)
+        return self._with_factors(losses)
+
     def losses_after_step(self, x, y, sample_weight=None):
         """Computes the losses of a batch anew, and records nothing.
 
@@ -566,8 +602,16 @@ class MultiTaskModel(BackendTrainer, Functional):
             Tensor of shape `(T,)`, the losses with their `loss_weights`.
         """
         y_pred = self(x, training=True)
-        losses, _ = self._losses_and_counts(y, y_pred, sample_weight, True)
-        return ops.stop_gradient(ops.stack(self._with_factors(losses)))
+        losses = self.losses_without_metrics(y, y_pred, sample_weight)
+        return ops.stop_gradient(ops.stack(losses))
+
+    @property
+    def measures_part_of_batch(self):
+        """Whether the step begins with a pass of a part of the batch."""
+        weighting = self.weighting
+        return (
+            weighting.gramian_batch < 1 and weighting.gradients == "parameters"
+        )
 
     def network_state(self):
         """Lists what a forward pass may change: statistics and seeds."""

@@ -1,4 +1,4 @@
-"""Plots of task weights, task losses and Δm. They need matplotlib."""
+"""Plots of weights, losses, gradients and Δm. They need matplotlib."""
 
 import math
 
@@ -159,6 +159,122 @@ def _windows(log, size):
     return ((starts + ends) / 2).tolist(), panels
 
 
+def gradient_cosines(cosines, tasks=None, ax=None):
+    """Plots the cosines between the gradients of the tasks as a heat map.
+
+    Conflicts, which are negative, are red, agreement is blue. The diagonal,
+    which is always 1, is left out, and so is a task without a gradient.
+
+    Example:
+
+    >>> cosines = [[1.0, -0.2], [-0.2, 1.0]]
+    >>> ax = keras_mtl.plots.gradient_cosines(cosines, tasks=["seg", "depth"])
+    >>> ax.get_yticklabels()[1].get_text()
+    'depth'
+
+    Args:
+        cosines: A `keras_mtl.callbacks.GradientCosines`, or an array of shape
+            `(T, T)`. Of several measurements, shape `(measurements, T, T)`, the
+            mean is plotted. With a dict of title to these, one panel for each.
+        tasks: List of the names of the tasks, for arrays.
+        ax: The `matplotlib.axes.Axes` to draw in, as many as there are panels.
+            By default, those of a new figure.
+
+    Returns:
+        The axes, or for several panels an array of them, shape `(panels,)`.
+
+    Raises:
+        ValueError: If there are no such cosines.
+        ImportError: If matplotlib is not installed.
+    """
+    is_dict = isinstance(cosines, dict)
+    panels = cosines if is_dict else {"": cosines}
+    tasks = _names_of(panels, tasks)
+    matrices = [_mean_cosines(x, len(tasks)) for x in panels.values()]
+    if ax is None:
+        side = max(2.0, 0.8 + 0.36 * len(tasks))
+        columns = min(len(panels), 4)
+        rows = math.ceil(len(panels) / columns)
+        size = (1.5 + side * columns, 0.4 + side * rows)
+        axes = _new_axes(rows, columns, size, sharex=False, sharey=False)
+        for unused in axes[len(panels) :]:
+            unused.remove()
+        axes = axes[: len(panels)]
+    else:
+        axes = _axes(ax, len(panels))
+    limit = _round_up(max(map(_largest, matrices)))
+    for ax, title, matrix in zip(axes, panels, matrices, strict=True):
+        image = _draw_matrix(ax, matrix, tasks, limit)
+        ax.set_title(title, loc="left", fontsize=FONT_SIZE + 1)
+    bar = axes[0].figure.colorbar(image, ax=list(axes), shrink=0.8)
+    bar.set_label("cosine of the gradients", fontsize=FONT_SIZE)
+    bar.ax.tick_params(labelsize=FONT_SIZE)
+    bar.outline.set_visible(False)
+    return axes if is_dict else axes[0]
+
+
+def _names_of(panels, tasks):
+    for cosines in panels.values():
+        tasks = tasks or getattr(cosines, "tasks", None)
+    if not tasks:
+        types = [type(cosines).__name__ for cosines in panels.values()]
+        raise ValueError(
+            "Expected a `GradientCosines` of a training, or arrays of cosines "
+            f"and `tasks`. Received: {types}, tasks={tasks}"
+        )
+    return list(tasks)
+
+
+def _mean_cosines(cosines, num_tasks):
+    """Returns the mean of several matrices, NaN on the diagonal."""
+    values = np.array(getattr(cosines, "cosines", cosines), "float64")
+    if values.ndim not in (2, 3) or values.shape[-2:] != 2 * (num_tasks,):
+        raise ValueError(
+            f"Expected cosines of {num_tasks} tasks, of shape ({num_tasks}, "
+            f"{num_tasks}), or several such. Received: shape {values.shape}"
+        )
+    values = values.reshape(-1, num_tasks, num_tasks)
+    known = np.isfinite(values)
+    counts = known.sum(axis=0)
+    sums = np.where(known, values, 0.0).sum(axis=0)
+    means = np.where(counts, sums / np.maximum(counts, 1), math.nan)
+    np.fill_diagonal(means, math.nan)
+    return means
+
+
+def _largest(matrix):
+    return np.nanmax(np.abs(matrix), initial=0.0)
+
+
+def _round_up(value):
+    """Rounds up to a tenth: scales of several figures then agree more often."""
+    return min(1.0, max(0.1, math.ceil(10 * value - 1e-9) / 10))
+
+
+def _draw_matrix(ax, matrix, tasks, limit):
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = LinearSegmentedColormap.from_list(
+        "conflict", [COLORS[1], "white", COLORS[0]]
+    ).with_extremes(bad="0.9")
+    image = ax.imshow(matrix, cmap=colors, vmin=-limit, vmax=limit)
+    ax.set_xticks(range(len(tasks)), tasks, rotation=90)
+    ax.set_yticks(range(len(tasks)), tasks)
+    ax.tick_params(labelsize=FONT_SIZE, length=0)
+    ax.spines[:].set_visible(False)
+    if len(tasks) <= 8:
+        for i, j in np.argwhere(np.isfinite(matrix)):
+            text = f"{matrix[i, j]:.2f}".replace("0.", ".").replace("-", "−")
+            ax.text(
+                *(j, i, text),
+                horizontalalignment="center",
+                verticalalignment="center",
+                fontsize=FONT_SIZE - 2,
+                color=TEXT_COLOR,
+            )
+    return image
+
+
 def delta_m(result, ax=None):
     """Plots the Δm of each weighting as bars, with the standard deviations.
 
@@ -313,7 +429,7 @@ def _axes(axes, count):
     return axes
 
 
-def _new_axes(rows, columns, size, sharey=True):
+def _new_axes(rows, columns, size, sharex=True, sharey=True):
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -325,7 +441,7 @@ def _new_axes(rows, columns, size, sharey=True):
         rows,
         columns,
         figsize=size,
-        sharex=True,
+        sharex=sharex,
         sharey=sharey,
         squeeze=False,
         layout="constrained",

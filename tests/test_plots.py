@@ -311,6 +311,79 @@ def test_losses_of_a_training_with_a_sampler():
         plots.task_weights(history)
 
 
+class Recorded:
+    tasks = ["a", "b", "c"]
+    cosines = np.array(
+        [
+            [[1.0, -0.4, 0.1], [-0.4, 1.0, np.nan], [0.1, np.nan, np.nan]],
+            [[1.0, -0.2, 0.3], [-0.2, 1.0, np.nan], [0.3, np.nan, np.nan]],
+        ]
+    )
+
+
+def test_gradient_cosines():
+    ax = plots.gradient_cosines(Recorded())
+    (image,) = ax.get_images()
+    nan = np.nan
+    expected = [[nan, -0.3, 0.2], [-0.3, nan, nan], [0.2, nan, nan]]
+    np.testing.assert_allclose(image.get_array().filled(nan), expected)
+    assert image.get_clim() == pytest.approx((-0.3, 0.3))
+    for labels in ax.get_xticklabels(), ax.get_yticklabels():
+        assert [label.get_text() for label in labels] == ["a", "b", "c"]
+    texts = {x.get_position(): x.get_text() for x in ax.texts}
+    assert texts == {
+        (1, 0): "−.30",
+        (2, 0): ".20",
+        (0, 1): "−.30",
+        (0, 2): ".20",
+    }
+    conflict, zero, agreement = (
+        colors.to_hex(image.cmap(image.norm(x))) for x in (-0.3, 0.0, 0.3)
+    )
+    assert [conflict, agreement] == [x.lower() for x in plots.COLORS[1::-1]]
+    assert zero in ("#ffffff", "#fefeff", "#fffefe")
+    draw(ax)
+
+
+def test_gradient_cosines_of_several():
+    first, second = Recorded.cosines
+    axes = plots.gradient_cosines({"1": first, "2": second}, tasks="abc")
+    assert [ax.get_title("left") for ax in axes] == ["1", "2"]
+    images = [ax.get_images()[0] for ax in axes]
+    for image, values in zip(images, (first, second), strict=True):
+        # One scale for all.
+        assert image.get_clim() == (-0.4, 0.4)
+        assert image.get_array()[0, 1] == values[0, 1]
+    draw(axes[0])
+    figure = Figure()
+    given = figure.subplots(1, 2)
+    drawn = plots.gradient_cosines({"1": Recorded(), "2": first}, ax=given)
+    assert list(drawn) == list(given)
+    assert plots.gradient_cosines(Recorded(), ax=given[0]) is given[0]
+
+
+def test_gradient_cosines_of_many_tasks():
+    cosines = np.cos(np.arange(121.0)).reshape(11, 11)
+    ax = plots.gradient_cosines(cosines, TASKS)
+    assert not ax.texts and ax.get_images()[0].get_clim() == (-1.0, 1.0)
+    draw(ax)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([np.eye(2)], "Expected a `GradientCosines`.*tasks=None"),
+        ([{}], "Expected a `GradientCosines`"),
+        ([np.eye(3), ["a", "b"]], r"of 2 tasks.*Received: shape \(3, 3\)"),
+        ([{"x": Recorded(), "y": np.eye(2)}], r"Received: shape \(2, 2\)"),
+        ([np.ones(3), ["a", "b", "c"]], r"Received: shape \(3,\)"),
+    ],
+)
+def test_no_gradient_cosines(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plots.gradient_cosines(*arguments)
+
+
 def test_delta_m():
     result = {"equal": 0.0, "a": (-20.0, 2.0), "b": (5.0, np.nan), "c": np.nan}
     ax = plots.delta_m(result)

@@ -17,17 +17,24 @@ def step_with_losses_after(
         same_random_numbers: Function that returns a context in which the
             backend's own generator begins as it was when the function was made.
     """
-    state = model.network_state()
-    before = [ops.copy(v) for v in state]
+    before = [ops.copy(v) for v in model.network_state()]
     logs = train_step(data)
-    after = [ops.copy(v) for v in state]
-    assign(state, before)
     batch = keras.utils.unpack_x_y_sample_weight(data)
-    with same_random_numbers():
-        losses = model.losses_after_step(*batch)
+    with state_kept(model):
+        assign(model.network_state(), before)
+        with same_random_numbers():
+            losses = model.losses_after_step(*batch)
     model.weighting.after_step(losses)
-    assign(state, after)
     return logs
+
+
+@contextlib.contextmanager
+def state_kept(model):
+    """Restores what forward passes change: statistics and seeds."""
+    state = model.network_state()
+    values = [ops.copy(v) for v in state]
+    yield
+    assign(state, values)
 
 
 def assign(variables, values):

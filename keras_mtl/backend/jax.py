@@ -54,7 +54,71 @@ class BackendTrainer:
         if not self.weighting.needs_gradients:
             state = (trainable, others, optimizer_state, metrics_state)
             return super().train_step(state, data)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = batch
+        part = None
+        if self.measures_part_of_batch:
+            part, *_ = self._forward(
+                trainable,
+                others,
+                metrics_state,
+                balancing.part_of_batch(batch, self.weighting.gramian_batch),
+                scale,
+                self.losses_without_metrics,
+            )
+        pullback, losses, penalty, y_pred, others, metrics_state = (
+            self._forward(
+                trainable,
+                others,
+                metrics_state,
+                batch,
+                scale,
+                self.compute_task_losses,
+            )
+        )
+        mapping = [(self.metrics_variables, metrics_state)]
+        with self._scope(trainable, others, *mapping) as scope:
+            gradients, weights = balancing.balanced_gradients(
+                self._split,
+                self.weighting,
+                jnp.stack(losses),
+                pullback,
+                scale,
+                part,
+            )
+            self.update_weight_metrics(weights)
+        others = self._updated(scope, self.non_trainable_variables)
+        metrics_state = self._updated(scope, self.metrics_variables)
+        gradients = balancing.add_penalty(
+            self._split, gradients, pullback, self.trainable_variables
+        )
+        gradients = [
+            jnp.zeros_like(value) if g is None else g
+            for g, value in zip(gradients, trainable)
+        ]
+        trainable, optimizer_state = self.optimizer.stateless_apply(
+            optimizer_state, gradients, trainable
+        )
+        logs, metrics_state = self._update_metrics_variables(
+            metrics_state,
+            self.total_loss(losses, penalty),
+            x,
+            y,
+            y_pred,
+            sample_weight,
+        )
+        return logs, (trainable, others, optimizer_state, metrics_state)
+
+    def _forward(
+        self, trainable, others, metrics_state, batch, scale, compute_losses
+    ):
+        """Runs the trunk and the heads.
+
+        Returns:
+            Tuple `(pullback, losses, penalty, y_pred, others, metrics_state)`,
+            the last two as the pass leaves them.
+        """
+        x, y, sample_weight = batch
 
         def trunk(trainable):
             with self._scope(trainable, others) as scope:
@@ -65,7 +129,7 @@ class BackendTrainer:
             rest = self._updated(scope, self.non_trainable_variables)
             return (boundary, added), (values, masks, rest)
 
-        (boundary, trunk_added), pull_trunk, (values, masks, others) = jax.vjp(
+        (boundary, trunk_added), pull_trunk, (values, masks, rest) = jax.vjp(
             trunk, trainable, has_aux=True
         )
         copies = {
@@ -81,20 +145,20 @@ class BackendTrainer:
             for (key, _), tensor in copies.items():
                 _set_mask(tensor, masks[key])
             mapping = [(self.metrics_variables, metrics_state)]
-            with self._scope(trainable, others, *mapping) as scope:
+            with self._scope(trainable, rest, *mapping) as scope:
                 y_pred = self.run_heads(values, copies, True)
                 added = self.sum_penalties(scope.losses)
-                losses = self.compute_task_losses(y, y_pred, sample_weight)
-            rest = self._updated(scope, self.non_trainable_variables)
+                losses = compute_losses(y, y_pred, sample_weight)
+            after = self._updated(scope, self.non_trainable_variables)
             metrics = self._updated(scope, self.metrics_variables)
-            return (losses, added), (y_pred, rest, metrics)
+            return (losses, added), (y_pred, after, metrics)
 
-        (losses, heads_added), pull_heads, (y_pred, others, metrics_state) = (
+        (losses, heads_added), pull_heads, (y_pred, after, metrics_state) = (
             jax.vjp(heads, trainable, copies, has_aux=True)
         )
 
         def regularize(trainable):
-            with self._scope(trainable, others):
+            with self._scope(trainable, after):
                 return self.compute_penalty()
 
         regularization, pull_regularizers = jax.vjp(regularize, trainable)
@@ -106,35 +170,10 @@ class BackendTrainer:
             (pull_regularizers, regularization),
             scale,
         )
-        mapping = [(self.metrics_variables, metrics_state)]
-        with self._scope(trainable, others, *mapping) as scope:
-            gradients, weights = balancing.balanced_gradients(
-                self._split, self.weighting, jnp.stack(losses), pullback, scale
-            )
-            self.update_weight_metrics(weights)
-        others = self._updated(scope, self.non_trainable_variables)
-        metrics_state = self._updated(scope, self.metrics_variables)
-        gradients = balancing.add_penalty(
-            self._split, gradients, pullback, self.trainable_variables
-        )
-        gradients = [
-            jnp.zeros_like(value) if g is None else g
-            for g, value in zip(gradients, trainable)
-        ]
-        trainable, optimizer_state = self.optimizer.stateless_apply(
-            optimizer_state, gradients, trainable
-        )
         penalties = [trunk_added, heads_added, regularization]
         penalties = [p for p in penalties if p is not None]
-        logs, metrics_state = self._update_metrics_variables(
-            metrics_state,
-            self.total_loss(losses, sum(penalties) if penalties else None),
-            x,
-            y,
-            y_pred,
-            sample_weight,
-        )
-        return logs, (trainable, others, optimizer_state, metrics_state)
+        penalty = sum(penalties) if penalties else None
+        return pullback, losses, penalty, y_pred, after, metrics_state
 
     def compute_loss_and_updates(self, *args, **kwargs):
         # Layers know the losses that they added by the ids of tensors, which
@@ -194,6 +233,20 @@ class VjpPullback:
 
     def trunk(self, cotangents, variables):
         return self._pick(self._through_trunk(cotangents), variables)
+
+    def trunk_rows(self, cotangents, variables):
+        if not self._split.is_dense:
+            return [self.trunk(each, variables) for each in cotangents]
+        # One product of matrices for all tasks, where a convolution would be
+        # slower than one after the other.
+        zeros = {k: jnp.zeros_like(v) for k, v in self._boundary.items()}
+        stacked = {
+            key: jnp.stack([each.get(key, zero) for each in cotangents])
+            for key, zero in zeros.items()
+        }
+        gradients = jax.vmap(self._through_trunk)(stacked)
+        gradients = self._pick(gradients, variables)
+        return [[g[i] for g in gradients] for i in range(len(cotangents))]
 
     def loss(self, task, variables):
         one = [float(task == other) for other in self._split.tasks]

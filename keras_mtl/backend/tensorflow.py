@@ -3,6 +3,7 @@ import tensorflow as tf
 from keras.src.losses.loss import unscale_loss_for_distribution
 
 from keras_mtl import balancing
+from keras_mtl.backend.after_step import state_kept
 from keras_mtl.backend.after_step import step_with_losses_after
 from keras_mtl.backend.pullback import Pullback
 
@@ -20,27 +21,23 @@ class BackendTrainer:
             variable.assign(self.optimizer.learning_rate)
         if not self.weighting.needs_gradients:
             return super().train_step(data)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = batch
         scale = self.optimizer.scale_loss(tf.ones(()))
-        with tf.GradientTape(persistent=True) as tape:
-
-            def copy(tensor):
-                tensor = tf.identity(tf.stop_gradient(tensor))
-                tape.watch(tensor)
-                return tensor
-
-            y_pred, values, copies = self.forward_in_two(x, copy)
-            losses = self.compute_task_losses(y, y_pred, sample_weight)
-            scaled_losses = [loss * scale for loss in losses]
-            penalty = self.compute_penalty()
-            scaled_penalty = None if penalty is None else penalty * scale
-        pullback = TapePullback(
-            self._split, values, copies, scaled_losses, scaled_penalty
+        part = None
+        if self.measures_part_of_batch:
+            fraction = self.weighting.gramian_batch
+            with state_kept(self):
+                part, *_ = self._forward(
+                    *balancing.part_of_batch(batch, fraction),
+                    scale,
+                    self.losses_without_metrics,
+                )
+        pullback, losses, penalty, y_pred = self._forward(
+            x, y, sample_weight, scale, self.compute_task_losses
         )
-        pullback.tape = tape
-        pullback.is_fused = self.jit_compile
         gradients, weights = balancing.balanced_gradients(
-            self._split, self.weighting, tf.stack(losses), pullback, scale
+            self._split, self.weighting, tf.stack(losses), pullback, scale, part
         )
         variables = self.trainable_variables
         gradients = balancing.add_penalty(
@@ -53,6 +50,26 @@ class BackendTrainer:
             sample_weight=tf.shape(self.first_input(x))[0],
         )
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _forward(self, x, y, sample_weight, scale, compute_losses):
+        with tf.GradientTape(persistent=True) as tape:
+
+            def copy(tensor):
+                tensor = tf.identity(tf.stop_gradient(tensor))
+                tape.watch(tensor)
+                return tensor
+
+            y_pred, values, copies = self.forward_in_two(x, copy)
+            losses = compute_losses(y, y_pred, sample_weight)
+            scaled_losses = [loss * scale for loss in losses]
+            penalty = self.compute_penalty()
+            scaled_penalty = None if penalty is None else penalty * scale
+        pullback = TapePullback(
+            self._split, values, copies, scaled_losses, scaled_penalty
+        )
+        pullback.tape = tape
+        pullback.is_fused = self.jit_compile
+        return pullback, losses, penalty, y_pred
 
 
 class TapePullback(Pullback):

@@ -4,6 +4,7 @@ import keras
 import torch
 
 from keras_mtl import balancing
+from keras_mtl.backend.after_step import state_kept
 from keras_mtl.backend.after_step import step_with_losses_after
 from keras_mtl.backend.pullback import Pullback
 
@@ -23,19 +24,21 @@ class BackendTrainer:
             variable.assign(self.optimizer.learning_rate)
         if not self.weighting.needs_gradients:
             return super().train_step(data)
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = batch
         scale = self.optimizer.scale_loss(keras.ops.ones(()))
-        y_pred, values, copies = self.forward_in_two(
-            x, lambda tensor: tensor.detach().requires_grad_()
-        )
-        losses = self.compute_task_losses(y, y_pred, sample_weight)
-        penalty = self.compute_penalty()
-        pullback = AutogradPullback(
-            self._split,
-            values,
-            copies,
-            [loss * scale for loss in losses],
-            None if penalty is None else penalty * scale,
+        part = None
+        if self.measures_part_of_batch:
+            fraction = self.weighting.gramian_batch
+            # Dropout draws from PyTorch's own generator.
+            with state_kept(self), torch.random.fork_rng():
+                part, *_ = self._forward(
+                    *balancing.part_of_batch(batch, fraction),
+                    scale,
+                    self.losses_without_metrics,
+                )
+        pullback, losses, penalty, y_pred = self._forward(
+            x, y, sample_weight, scale, self.compute_task_losses
         )
         with torch.no_grad():
             gradients, weights = balancing.balanced_gradients(
@@ -44,6 +47,7 @@ class BackendTrainer:
                 torch.stack(losses),
                 pullback,
                 scale,
+                part,
             )
             variables = self.trainable_variables
             gradients = balancing.add_penalty(
@@ -56,6 +60,21 @@ class BackendTrainer:
                 sample_weight=self.first_input(x).shape[0],
             )
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _forward(self, x, y, sample_weight, scale, compute_losses):
+        y_pred, values, copies = self.forward_in_two(
+            x, lambda tensor: tensor.detach().requires_grad_()
+        )
+        losses = compute_losses(y, y_pred, sample_weight)
+        penalty = self.compute_penalty()
+        pullback = AutogradPullback(
+            self._split,
+            values,
+            copies,
+            [loss * scale for loss in losses],
+            None if penalty is None else penalty * scale,
+        )
+        return pullback, losses, penalty, y_pred
 
 
 def from_here():

@@ -120,6 +120,10 @@ class Chain(Weighting):
         return self.weightings[-1].update_every
 
     @property
+    def gramian_batch(self):
+        return self.weightings[-1].gramian_batch
+
+    @property
     def is_linear(self):
         return self.weightings[-1].is_linear
 

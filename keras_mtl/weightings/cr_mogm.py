@@ -4,7 +4,10 @@ from keras import ops
 from keras_mtl.weightings.weighting import GradientWeighting
 
 # What the wrapper takes over from the method inside of it.
-SHARED_ARGUMENTS = ("gradients", "shared", "weigh_heads", "max_norm")
+SHARED_ARGUMENTS = (
+    *("gradients", "shared", "gramian_batch"),
+    *("weigh_heads", "max_norm"),
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
