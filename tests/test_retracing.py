@@ -1,0 +1,159 @@
+"""A training step is traced in the first epoch, and never again.
+
+The epoch hooks of the weightings, learning rates that change and another `fit`
+change values, not the types and shapes of which the step was compiled.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_mtl
+from keras_mtl import weightings
+from tests import utils
+
+pytestmark = pytest.mark.skipif(
+    utils.BACKEND == "torch", reason="steps are not traced on PyTorch"
+)
+
+BATCH = 4
+X = np.random.default_rng(0).normal(size=(4 * BATCH, 2)).astype("float32")
+Y = {task: X[:, :1] * (i + 1) for i, task in enumerate("ab")}
+
+METHODS = {name: name for name in weightings.names()}
+METHODS["chain"] = ["igb_v1", "nash_mtl"]
+METHODS["features"] = weightings.MGDA(gradients="features")
+METHODS["every second step"] = weightings.NashMTL(update_every=2)
+
+
+def igb_v2():
+    """All that it does happens within four epochs."""
+    return weightings.IGBv2(
+        agent="keras",
+        base_epoch=1,
+        update_epoch=2,
+        use_epoch=3,
+        update_every=2,
+        updates=2,
+        batch_size=4,
+        buffer_size=6,
+        hidden_units=(4,),
+    )
+
+
+# Its tests are below.
+METHODS.pop("igb_v2")
+
+
+@contextlib.contextmanager
+def quick_compilation():
+    """What XLA optimizes does not change what is traced."""
+    if utils.BACKEND != "jax":
+        yield
+        return
+    import jax
+
+    name = "jax_disable_most_optimizations"
+    jax.config.update(name, True)
+    try:
+        yield
+    finally:
+        jax.config.update(name, False)
+
+
+class Traces(keras.callbacks.Callback):
+    """Counts, epoch by epoch, how often the step's Python code has run.
+
+    It runs when the step is traced, and with it the functions inside.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self.count = 0
+        self.of_epochs = []
+        train_step = model.train_step
+
+        def counted(*args):
+            self.count += 1
+            return train_step(*args)
+
+        model.train_step = counted
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.of_epochs.append(self.count)
+
+
+def compiled(weighting, optimizer="sgd", **kwargs):
+    x = keras.Input((2,))
+    h = layers.Dense(2, activation="tanh")(x)
+    model = keras_mtl.MultiTaskModel(x, {t: layers.Dense(1)(h) for t in Y})
+    model.compile(
+        optimizer, "mse", weighting=weighting, **{**utils.COMPILED, **kwargs}
+    )
+    return model
+
+
+def traces(model, epochs=4, callbacks=(), fits=1):
+    """Returns how often the step had been traced at the ends of epochs."""
+    counter = Traces(model)
+    with quick_compilation():
+        for _ in range(fits):
+            model.fit(
+                X,
+                Y,
+                batch_size=BATCH,
+                epochs=epochs,
+                verbose=0,
+                callbacks=[*callbacks, counter],
+            )
+    return counter.of_epochs
+
+
+def assert_traced_in_first_epoch(counts):
+    assert counts[0] > 0
+    assert counts == [counts[0]] * len(counts)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_is_traced_after_the_first_epoch(method):
+    weighting = weightings.get(METHODS[method])
+    weighting = type(weighting).from_config(weighting.get_config())
+    epochs = 4 if weighting.needs_epochs else 2
+    assert_traced_in_first_epoch(traces(compiled(weighting), epochs))
+
+
+class LowerTheRate(keras.callbacks.Callback):
+    """Halves the learning rate after each epoch, as on a plateau."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        optimizer = self.model.optimizer
+        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        optimizer.learning_rate = rate / 2
+
+
+def test_learning_rates_that_change():
+    model = compiled(igb_v2(), keras.optimizers.Adam(0.01))
+    counts = traces(model, 3, callbacks=[LowerTheRate()], fits=2)
+    assert_traced_in_first_epoch(counts)
+    scale = float(model.weighting.last_scale + 0)
+    np.testing.assert_allclose(scale, 2.0**5, rtol=1e-5)
+
+
+def test_a_schedule_and_several_steps_per_execution():
+    rate = keras.optimizers.schedules.CosineDecay(0.01, 20)
+    optimizer = keras.optimizers.Adam(rate)
+    model = compiled(igb_v2(), optimizer, steps_per_execution=2)
+    assert_traced_in_first_epoch(traces(model))
+    assert float(model.weighting.last_scale + 0) > 1.5
+
+
+def test_a_later_trace_would_be_seen():
+    model = compiled("equal")
+    counter = Traces(model)
+    for dtype in ("float32", "int32"):
+        y = {task: labels.astype(dtype) for task, labels in Y.items()}
+        model.fit(X, y, batch_size=BATCH, verbose=0, callbacks=[counter])
+    assert counter.of_epochs[1] > counter.of_epochs[0]
