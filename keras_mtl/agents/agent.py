@@ -54,6 +54,11 @@ class Agent(keras.layers.Layer):
         kwargs.setdefault("trainable", False)
         super().__init__(**kwargs)
         self.hidden_units = tuple(hidden_units)
+        if not self.hidden_units:
+            raise ValueError(
+                "Expected `hidden_units` to name one layer at least. "
+                f"Received: hidden_units={hidden_units}"
+            )
         self.learning_rate = learning_rate
         self.discount = discount
         self.target_rate = target_rate
