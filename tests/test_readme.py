@@ -75,6 +75,24 @@ def test_ways_to_give_a_weighting():
     assert model.weighting.update_every == 10
 
 
+def test_watching_conflicts():
+    text = README.read_text(encoding="utf-8")
+    text = text[text.index("## Do the tasks conflict?") :]
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    inputs = keras.Input((3,))
+    features = keras.layers.Dense(4)(inputs)
+    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("adam", loss="mse")
+    x = np.ones((4, 3), "float32")
+    y = {name: x[:, :1] for name in "ab"}
+    names = {"x": x, "y": y, "x_batch": x, "y_batch": y, "model": model}
+    names["keras_mtl"] = keras_mtl
+    exec(example, names)
+    assert names["watch"].cosines.shape == (5, 2, 2)
+    assert names["gramian"].shape == (2, 2)
+
+
 def test_console_command_prints_the_table(capsys):
     from keras_mtl import cli
 
