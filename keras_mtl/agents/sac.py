@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.agents.agent import Agent
-from keras_mtl.backend.compiling import compiled
+from keras_mtl.backend.compiling import compiled_reader
 from keras_mtl.backend.gradients import gradient
 
 BETA_1, BETA_2 = 0.9, 0.999
@@ -67,7 +67,7 @@ class KerasAgent(Agent):
             for name, value in first.items()
         }
         # Many operations on small tensors.
-        self.compiled_update = compiled(self.update)
+        self.compiled_train = compiled_reader(self._train)
 
     def act(self, observation, noise):
         observation = ops.convert_to_tensor(observation, "float32")
@@ -80,18 +80,22 @@ class KerasAgent(Agent):
         count = ops.convert_to_tensor(count, "int32")
         state = {name: ops.copy(v) for name, v in self.state.items()}
 
-        def step(i, state):
-            return self.compiled_update(state, *sample(i))
-
-        def train():
-            new = ops.fori_loop(0, count, step, state)
-            finite = [ops.all(ops.isfinite(value)) for value in new.values()]
-            finite = ops.all(ops.stack(finite))
-            return {k: ops.where(finite, new[k], state[k]) for k in state}
-
-        new = ops.cond(count > 0, train, lambda: state)
+        new = ops.cond(
+            count > 0,
+            lambda: self.compiled_train(state, count, sample),
+            lambda: state,
+        )
         for name, variable in self.state.items():
             variable.assign(new[name])
+
+    def _train(self, state, count, sample):
+        """Makes updates, and none if they lead to what is not finite."""
+        new = ops.fori_loop(
+            0, count, lambda i, state: self.update(state, *sample(i)), state
+        )
+        finite = [ops.all(ops.isfinite(value)) for value in new.values()]
+        finite = ops.all(ops.stack(finite))
+        return {k: ops.where(finite, new[k], state[k]) for k in state}
 
     def update(self, state, transitions, noise):
         """Makes one update, a pure function of tensors.

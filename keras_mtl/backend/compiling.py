@@ -49,6 +49,17 @@ def compiled(function):
     return call
 
 
+def compiled_reader(function):
+    """Compiles a function that reads variables, on TensorFlow alone.
+
+    On JAX it is part of what is compiled around it: compiled alone it would
+    keep the values of the first call.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    return _tensorflow(function)
+
+
 def _is_constant(value):
     return value is None or isinstance(value, (bool, int, float, str))
 

@@ -50,6 +50,8 @@ def project_onto_kl_ball(logits, radius):
     logits = ops.clip(logits, -MAX_LOGIT, MAX_LOGIT)
     if radius >= math.log(logits.shape[0]):
         return ops.log_softmax(logits)
+    if radius == 0:
+        return ops.full_like(logits, -math.log(logits.shape[0]))
     logits = logits - ops.max(logits)
     spread = ops.maximum(-ops.min(logits), MIN_TEMPERATURE)
     shape = logits / spread  # Between -1 and 0.
