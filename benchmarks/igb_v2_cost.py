@@ -85,7 +85,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--modes", nargs="+", default=MODES)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--batch-size", type=int, default=2048)
+    parser.add_argument("--batch-size", type=int, default=3072)
     parser.add_argument("--output-dir", default=paired.RESULTS)
     parser.add_argument("--measure", action="store_true", help="internal")
     parser.add_argument("--jit", action="store_true", help="internal")

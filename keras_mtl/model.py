@@ -547,7 +547,8 @@ class MultiTaskModel(BackendTrainer, Functional):
         if training:
             weights = self.weighting(ops.stop_gradient(ops.stack(losses)))
             self.update_weight_metrics(weights)
-            weighted = sum(weights[i] * loss for i, loss in enumerate(losses))
+            pairs = zip(ops.unstack(weights), losses)
+            weighted = sum(weight * loss for weight, loss in pairs)
             # The difference is exactly 0 and has the gradient of `weighted`.
             balanced = weighted - ops.stop_gradient(weighted)
             total = ops.stop_gradient(total) + balanced
