@@ -23,6 +23,19 @@ BUDGETS = {
         "seeds": [0],
     },
     "igb_v2": {"tasks": ["mu", "zpve"], "molecules": 40, "epochs": 8},
+    "task_selection": {
+        "sizes": {"zpve": 40, "mu": 24},
+        "steps": 60,
+        "seeds": [0],
+        "bandit_steps": 400,
+    },
+    "gradient_conflict": {
+        "tasks": ["mu", "zpve"],
+        "molecules": 40,
+        "epochs": 2,
+        "methods": ["sum", "upgrad"],
+        "points": 1,
+    },
 }
 # A path of a machine: `/home/...`, `C:\...`, but not that of an address.
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~<-])(/[\w.-]+/|[A-Z]:\\)|~/")
