@@ -86,6 +86,12 @@ def default_preset():
     return str(weights.parent)
 
 
+def name_of(preset):
+    """Returns a name that does not depend on where a folder is."""
+    path = Path(preset)
+    return PACKAGE if PACKAGE in path.parts else path.name
+
+
 def import_keras_hub():
     try:
         import keras_hub
@@ -227,7 +233,7 @@ class Runs:
         self.arguments = arguments
         self.path = arguments.output_dir / "glue_runs.jsonl"
         self.settings = {
-            "preset": Path(arguments.preset).name,
+            "preset": name_of(arguments.preset),
             **{
                 name: getattr(arguments, name)
                 for name in (

@@ -3,19 +3,8 @@
 import collections
 
 import keras
-from keras.src.layers.convolutional.base_conv import BaseConv
-from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
-from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
-from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 from keras.src.models.functional import Functional
 from keras.src.models.functional import operation_fn
-
-CONVOLUTIONS = (
-    BaseConv,
-    BaseConvTranspose,
-    BaseDepthwiseConv,
-    BaseSeparableConv,
-)
 
 # One call of a layer or op; `inputs` and `outputs` are keys of tensors,
 # `tasks` are the tasks whose outputs depend on it.
@@ -48,7 +37,6 @@ class GraphSplit:
         head_variables: Dict of task to the variables that it alone reaches.
         boundary: Dict of key to the tasks whose heads take that tensor.
         layers: Dict of name to layer, all layers of the model.
-        is_dense: Whether the trunk has no convolution.
     """
 
     def __init__(self, function, output_tasks, tasks):
@@ -65,7 +53,6 @@ class GraphSplit:
         self._head_steps = [s for s in steps if len(s.tasks) == 1]
         self._untrained_steps = [s for s in steps if not s.tasks]
         self.boundary = self._find_boundary()
-        self.is_dense = not any(map(_convolves, self._trunk_steps))
         self._sort_variables()
 
     def _new_key(self, keras_tensor):
@@ -231,11 +218,6 @@ def _is_transparent(node):
         x.dtype == ref.dtype and len(x.shape) == len(ref.shape)
         for x, ref in zip(node.input_tensors, model.inputs)
     )
-
-
-def _convolves(step):
-    layers = getattr(step.operation, "_flatten_layers", tuple)()
-    return any(isinstance(layer, CONVOLUTIONS) for layer in layers)
 
 
 def _run(step, values, training):

@@ -234,20 +234,6 @@ class VjpPullback:
     def trunk(self, cotangents, variables):
         return self._pick(self._through_trunk(cotangents), variables)
 
-    def trunk_rows(self, cotangents, variables):
-        if not self._split.is_dense:
-            return [self.trunk(each, variables) for each in cotangents]
-        # One product of matrices for all tasks, where a convolution would be
-        # slower than one after the other.
-        zeros = {k: jnp.zeros_like(v) for k, v in self._boundary.items()}
-        stacked = {
-            key: jnp.stack([each.get(key, zero) for each in cotangents])
-            for key, zero in zeros.items()
-        }
-        gradients = jax.vmap(self._through_trunk)(stacked)
-        gradients = self._pick(gradients, variables)
-        return [[g[i] for g in gradients] for i in range(len(cotangents))]
-
     def loss(self, task, variables):
         one = [float(task == other) for other in self._split.tasks]
         gradients, _ = self._through_heads(one)

@@ -44,10 +44,6 @@ class Pullback:
         targets = [self._values[key] for key in given]
         return self.gradients(targets, variables, [*given.values()])
 
-    def trunk_rows(self, cotangents, variables):
-        """Pulls back the cotangents of each task, one after the other."""
-        return [self.trunk(cotangent, variables) for cotangent in cotangents]
-
     def loss(self, task, variables):
         """Returns the gradients of a task's loss through its head alone."""
         return self.gradients([self._losses[task]], variables)

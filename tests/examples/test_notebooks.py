@@ -25,9 +25,9 @@ BUDGETS = {
     "igb_v2": {"tasks": ["mu", "zpve"], "molecules": 40, "epochs": 8},
     "task_selection": {
         "sizes": {"zpve": 40, "mu": 24},
-        "steps": 60,
+        "steps": 150,
         "seeds": [0],
-        "bandit_steps": 400,
+        "bandit_steps": 1000,
     },
     "gradient_conflict": {
         "tasks": ["mu", "zpve"],

