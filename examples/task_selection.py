@@ -274,7 +274,9 @@ plt.show()
 # has the lowest mean loss. It gives up something of the easy tasks for `homo`
 # and `mu`; with the first seed, that is no gain. Two seeds show what to expect
 # of a policy, not its rank: other tasks, sizes and numbers of steps can change
-# it. `experiments/glue.py` compares the policies on GLUE.
+# it. So can λ: with 0.15 the mean was 0.220, behind the uniform policy, as was
+# the mean absolute error after 600 steps. `experiments/glue.py` compares the
+# policies on GLUE.
 #
 # ## The log
 #
