@@ -66,8 +66,7 @@ class KerasAgent(Agent):
             )
             for name, value in first.items()
         }
-        # Many operations on small tensors.
-        self.compiled_train = compiled_reader(self._train)
+        self._compiled = {}
 
     def act(self, observation, noise):
         observation = ops.convert_to_tensor(observation, "float32")
@@ -78,17 +77,21 @@ class KerasAgent(Agent):
 
     def run_updates(self, count, sample):
         count = ops.convert_to_tensor(count, "int32")
+        # Many operations on small tensors; compiled once, also where the step
+        # is not.
+        if sample not in self._compiled:
+            train = functools.partial(self._train, sample)
+            self._compiled[sample] = compiled_reader(train)
         state = {name: ops.copy(v) for name, v in self.state.items()}
-
         new = ops.cond(
             count > 0,
-            lambda: self.compiled_train(state, count, sample),
+            lambda: self._compiled[sample](state, count),
             lambda: state,
         )
         for name, variable in self.state.items():
             variable.assign(new[name])
 
-    def _train(self, state, count, sample):
+    def _train(self, sample, state, count):
         """Makes updates, and none if they lead to what is not finite."""
         new = ops.fori_loop(
             0, count, lambda i, state: self.update(state, *sample(i)), state
