@@ -249,7 +249,7 @@ def trajectories(method):
     )
     toy.optimizer.build(toy.trainable_variables)
     state = toy.non_trainable_variables + toy.optimizer.variables
-    initial = [ops.copy(variable) for variable in state]
+    initial = [ops.convert_to_numpy(variable).copy() for variable in state]
     runs = []
     for start in starts:
         for variable, value in zip(state, initial):
@@ -277,7 +277,8 @@ runs = {method: trajectories(method) for method in methods}
 
 # %%
 grid = np.meshgrid(np.linspace(-11, 11, 201), np.linspace(-11, 11, 201))
-first, second = (ops.convert_to_numpy(z) for z in two_losses(*grid))
+values = two_losses(*[ops.convert_to_tensor(z, "float32") for z in grid])
+first, second = map(ops.convert_to_numpy, values)
 
 figure, axes = plt.subplots(
     -(-len(methods) // 4),
