@@ -15,7 +15,7 @@
 #
 # **Description:** Measure the angles between the gradients of the tasks during
 # a training, and see where each gradient balancing goes from there.<br>
-# **Runs on:** TensorFlow, JAX and PyTorch; about three minutes on two CPU
+# **Runs on:** TensorFlow, JAX and PyTorch; about two minutes on two CPU
 # cores.
 
 # %% [markdown]
