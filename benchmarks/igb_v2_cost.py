@@ -10,14 +10,12 @@ updates, 50; an epoch is 50 steps, or a multiple. Times are paired: `paired.py`.
 """
 
 import argparse
-import json
 
 import networks
 import paired
 
 TASKS = 11
 UPDATE_EVERY = 50
-MODES = ["tensorflow", "tensorflow-jit", "jax-jit"]
 
 
 def measure(arguments):
@@ -72,9 +70,8 @@ def measure(arguments):
         for function in (equal, *candidates.values()):
             function(), function()
         times = paired.compare(equal, candidates, arguments.rounds)
-        results[size] = {}
         for agent, pairs in times.items():
-            results[size][agent] = {
+            results[f"{agent}, {size} network"] = {
                 **paired.summary(pairs, steps),
                 **paired.own_cost(pairs, steps),
             }
@@ -83,30 +80,10 @@ def measure(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--modes", nargs="+", default=MODES)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batch-size", type=int, default=3072)
-    parser.add_argument("--output-dir", default=paired.RESULTS)
-    parser.add_argument("--measure", action="store_true", help="internal")
-    parser.add_argument("--jit", action="store_true", help="internal")
-    arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments)))
-        return
-    for mode in arguments.modes:
-        backend, _, jit = mode.partition("-")
-        result = paired.in_process(
-            __file__,
-            backend,
-            *(["--jit"] if jit else []),
-            *["--rounds", arguments.rounds],
-            *["--batch-size", arguments.batch_size],
-        )
-        print(f"\n{mode}: the time of `fit`, of equal weighting")
-        for size, agents in result.items():
-            for agent, entry in agents.items():
-                paired.show(f"{agent}, {size} network", entry)
-        paired.save({mode: result}, "igb_v2_cost.json", arguments.output_dir)
+    title = "the time of `fit`, of equal weighting"
+    paired.main(parser, measure, "igb_v2_cost.json", title)
 
 
 if __name__ == "__main__":

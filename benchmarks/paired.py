@@ -95,10 +95,39 @@ def show(label, entry):
         print(f"{'':27} own cost {own:.3f} ms ({first:.3f} to {last:.3f})")
 
 
+def main(parser, measure, name, title):
+    """The program of a benchmark: measures each mode in a process of its own.
+
+    Args:
+        parser: `ArgumentParser` with the benchmark's own arguments.
+        measure: Function of the arguments that returns, for each label, what
+            `summary` does; it runs on the backend of its process.
+        name: File of the results.
+        title: What the ratios are.
+    """
+    modes = ["tensorflow", "tensorflow-jit", "jax-jit"]
+    parser.add_argument("--modes", nargs="+", default=modes)
+    parser.add_argument("--output-dir", default=RESULTS)
+    parser.add_argument("--measure", action="store_true", help="internal")
+    parser.add_argument("--jit", action="store_true", help="internal")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments)))
+        return
+    for mode in arguments.modes:
+        backend, _, jit = mode.partition("-")
+        options = ["--jit"] if jit else []
+        result = in_process(sys.argv[0], backend, *sys.argv[1:], *options)
+        print(f"\n{mode}: {title}")
+        for label, entry in result.items():
+            show(label, entry)
+        save({mode: result}, name, arguments.output_dir)
+
+
 def in_process(script, backend, *options):
     """Runs `script --measure` on a backend and returns the JSON it prints."""
     output = subprocess.run(
-        [sys.executable, script, "--measure", *map(str, options)],
+        [sys.executable, script, *options, "--measure"],
         env={**os.environ, "KERAS_BACKEND": backend},
         check=True,
         stdout=subprocess.PIPE,

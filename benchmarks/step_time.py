@@ -15,7 +15,6 @@ compilation, `torch` eagerly) runs in a process of its own.
 """
 
 import argparse
-import json
 
 import networks
 import paired
@@ -28,7 +27,6 @@ LOSS_BALANCING = [
     *["igb_v1", "bandit_mtl", "go4align"],
 ]
 OTHERS = ["famo", "nash_mtl/features", "nash_mtl/parameters"]
-MODES = ["tensorflow", "tensorflow-jit", "jax-jit"]
 SMALL = dict(width=32, depth=1)
 
 
@@ -85,34 +83,14 @@ def compare(arguments, labels, batch_size, steps, shape=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--modes", nargs="+", default=MODES)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument(
         "--weightings", nargs="+", default=[*LOSS_BALANCING, *OTHERS]
     )
-    parser.add_argument("--output-dir", default=paired.RESULTS)
-    parser.add_argument("--measure", action="store_true", help="internal")
-    parser.add_argument("--jit", action="store_true", help="internal")
-    arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments)))
-        return
-    for mode in arguments.modes:
-        backend, _, jit = mode.partition("-")
-        result = paired.in_process(
-            __file__,
-            backend,
-            *(["--jit"] if jit else []),
-            *["--rounds", arguments.rounds, "--steps", arguments.steps],
-            *["--batch-size", arguments.batch_size],
-            *["--weightings", *arguments.weightings],
-        )
-        print(f"\n{mode}: the time of `fit`, of plain Keras")
-        for label, entry in result.items():
-            paired.show(label, entry)
-        paired.save({mode: result}, "step_time.json", arguments.output_dir)
+    title = "the time of `fit`, of plain Keras"
+    paired.main(parser, measure, "step_time.json", title)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,9 @@ epoch in turn. The figures are ratios of paired times: see `paired.py`.
 """
 
 import argparse
-import json
 
 import networks
 import paired
-
-MODES = ["tensorflow", "tensorflow-jit", "jax-jit"]
 
 
 def measure(arguments):
@@ -67,33 +64,13 @@ def measure(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--modes", nargs="+", default=MODES)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--tasks", nargs="+", type=int, default=[2, 14])
-    parser.add_argument("--output-dir", default=paired.RESULTS)
-    parser.add_argument("--measure", action="store_true", help="internal")
-    parser.add_argument("--jit", action="store_true", help="internal")
-    arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments)))
-        return
-    for mode in arguments.modes:
-        backend, _, jit = mode.partition("-")
-        result = paired.in_process(
-            __file__,
-            backend,
-            *(["--jit"] if jit else []),
-            *["--rounds", arguments.rounds, "--steps", arguments.steps],
-            *["--batch-size", arguments.batch_size],
-            *["--width", arguments.width, "--tasks", *arguments.tasks],
-        )
-        print(f"\n{mode}: the time of `fit`, of a model of one task")
-        for label, entry in result.items():
-            paired.show(label, entry)
-        paired.save({mode: result}, "task_selection.json", arguments.output_dir)
+    title = "the time of `fit`, of a model of one task"
+    paired.main(parser, measure, "task_selection.json", title)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,10 @@ def state_kept(model):
     """Restores what forward passes change: statistics and seeds."""
     state = model.network_state()
     values = [ops.copy(v) for v in state]
-    yield
-    assign(state, values)
+    try:
+        yield
+    finally:
+        assign(state, values)
 
 
 def assign(variables, values):
