@@ -2,15 +2,13 @@ import keras
 from keras import ops
 
 from keras_mtl.solvers.pseudo_inverse import nonzero_eigenvalues
-from keras_mtl.weightings.preference import checked_preference
-from keras_mtl.weightings.preference import preference_vector
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.preference import PreferenceWeighting
 
 SCALES = ("min", "median", "mean")
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
-class AlignedMTL(GradientWeighting):
+class AlignedMTL(PreferenceWeighting):
     """Aligned-MTL: the nearest orthogonal gradients of one length.
 
     With G = V diag(λ) Vᵀ the Gramian of the gradients, the weights are
@@ -43,20 +41,16 @@ class AlignedMTL(GradientWeighting):
     year = 2023
 
     def __init__(self, preference=None, scale="min", **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(preference, **kwargs)
         if scale not in SCALES:
             raise ValueError(
                 f"Expected `scale` to be one of {SCALES}. "
                 f"Received: scale={scale!r}"
             )
-        self.preference = checked_preference(preference)
         self.scale = scale
 
-    def build_state(self, num_tasks):
-        preference_vector(self.preference, num_tasks, 1.0)
-
     def compute_weights(self, losses, gramian):
-        preference = preference_vector(self.preference, self.num_tasks, 1.0)
+        preference = self.preferred()
         eigenvalues, nonzero, vectors = nonzero_eigenvalues(gramian)
         length = self._length(eigenvalues, nonzero)
         roots = ops.sqrt(ops.where(nonzero, eigenvalues, 1.0))

@@ -4,13 +4,11 @@ from keras import ops
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
 from keras_mtl.solvers.pseudo_inverse import pseudo_solve
-from keras_mtl.weightings.preference import checked_preference
-from keras_mtl.weightings.preference import preference_vector
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.preference import PreferenceWeighting
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
-class ConFIG(GradientWeighting):
+class ConFIG(PreferenceWeighting):
     """ConFIG: the conflict-free direction of equal cosines to all gradients.
 
     With U the matrix of the unit gradients, the direction is that of U⁺ p: its
@@ -39,15 +37,8 @@ class ConFIG(GradientWeighting):
     paper = "Liu et al., ConFIG: Towards Conflict-free Training of PINNs"
     year = 2024
 
-    def __init__(self, preference=None, **kwargs):
-        super().__init__(**kwargs)
-        self.preference = checked_preference(preference)
-
-    def build_state(self, num_tasks):
-        preference_vector(self.preference, num_tasks, 1.0)
-
     def compute_weights(self, losses, gramian):
-        preference = preference_vector(self.preference, self.num_tasks, 1.0)
+        preference = self.preferred()
         cosines, norms, inverse_norms = unit_gramian(gramian)
         wanted = ops.where(norms > 0, preference, 0.0)
         weights = pseudo_solve(cosines, wanted)

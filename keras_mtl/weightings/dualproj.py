@@ -1,13 +1,11 @@
 import keras
 
 from keras_mtl.solvers.dual_cone import dual_cone_projection
-from keras_mtl.weightings.preference import checked_preference
-from keras_mtl.weightings.preference import preference_vector
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.preference import PreferenceWeighting
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
-class DualProj(GradientWeighting):
+class DualProj(PreferenceWeighting):
     """DualProj: the mean gradient, freed from its conflicts.
 
     The direction is the projection of the mean gradient, or of the sum with the
@@ -37,14 +35,8 @@ class DualProj(GradientWeighting):
     paper = "Lopez-Paz et al., Gradient Episodic Memory for Continual Learning"
     year = 2017
 
-    def __init__(self, preference=None, **kwargs):
-        super().__init__(**kwargs)
-        self.preference = checked_preference(preference)
-
-    def build_state(self, num_tasks):
-        preference_vector(self.preference, num_tasks, 1.0 / num_tasks)
+    def default_preference(self, num_tasks):
+        return 1.0 / num_tasks
 
     def compute_weights(self, losses, gramian):
-        tasks = self.num_tasks
-        weights = preference_vector(self.preference, tasks, 1.0 / tasks)
-        return dual_cone_projection(gramian, weights[None])[0]
+        return dual_cone_projection(gramian, self.preferred()[None])[0]

@@ -4,6 +4,36 @@ import math
 
 from keras import ops
 
+from keras_mtl.weightings.weighting import GradientWeighting
+
+
+class PreferenceWeighting(GradientWeighting):
+    """Base class of the methods that take a weight of each gradient.
+
+    Args:
+        preference: List of `T` non-negative numbers, or `None` for the
+            method's `default_preference`.
+        **kwargs: See `GradientWeighting`.
+    """
+
+    def __init__(self, preference=None, **kwargs):
+        super().__init__(**kwargs)
+        self.preference = checked_preference(preference)
+
+    def default_preference(self, num_tasks):
+        """Returns the weight of each gradient where none are given."""
+        return 1.0
+
+    def build_state(self, num_tasks):
+        # A wrong length is an error now, not in the first step.
+        self.preferred()
+
+    def preferred(self):
+        """Returns the preference, a tensor of shape `(T,)`."""
+        tasks = self.num_tasks
+        default = self.default_preference(tasks)
+        return preference_vector(self.preference, tasks, default)
+
 
 def checked_preference(preference):
     """Returns `preference` as a list of floats, or `None`.

@@ -2,13 +2,11 @@ import keras
 from keras import ops
 
 from keras_mtl.solvers.dual_cone import dual_cone_projection
-from keras_mtl.weightings.preference import checked_preference
-from keras_mtl.weightings.preference import preference_vector
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.preference import PreferenceWeighting
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
-class UPGrad(GradientWeighting):
+class UPGrad(PreferenceWeighting):
     """UPGrad: each gradient, freed from its conflicts, and then their mean.
 
     Each gradient is projected onto the dual cone: the directions that conflict
@@ -36,15 +34,9 @@ class UPGrad(GradientWeighting):
     paper = "Quinton et al., Jacobian Descent for Multi-Objective Optimization"
     year = 2024
 
-    def __init__(self, preference=None, **kwargs):
-        super().__init__(**kwargs)
-        self.preference = checked_preference(preference)
-
-    def build_state(self, num_tasks):
-        preference_vector(self.preference, num_tasks, 1.0 / num_tasks)
+    def default_preference(self, num_tasks):
+        return 1.0 / num_tasks
 
     def compute_weights(self, losses, gramian):
-        tasks = self.num_tasks
-        weights = preference_vector(self.preference, tasks, 1.0 / tasks)
-        projections = dual_cone_projection(gramian, ops.eye(tasks))
-        return ops.sum(weights[:, None] * projections, axis=0)
+        projections = dual_cone_projection(gramian, ops.eye(self.num_tasks))
+        return ops.sum(self.preferred()[:, None] * projections, axis=0)
