@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from keras_mtl.benchmarking import files
+from keras_mtl import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 

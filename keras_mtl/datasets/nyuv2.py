@@ -90,7 +90,10 @@ def _read_split(folder, count):
         )
     image, label, depth, normal = (
         np.stack(
-            [np.load(folder / kind / p.name) for p in paths[:count]]
+            [
+                np.load(folder / kind / p.name, allow_pickle=False)
+                for p in paths[:count]
+            ]
         ).astype("float32")
         for kind in _FILES
     )

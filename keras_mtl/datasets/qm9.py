@@ -18,7 +18,6 @@ References:
   molecules; here they are those of the training split.
 """
 
-import contextlib
 import csv
 import importlib.util
 import os
@@ -28,6 +27,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from keras_mtl.files import replacing
 
 HARTREE_IN_MEV = 27211.386245988  # CODATA 2018
 MAX_ATOMS = 29
@@ -250,17 +251,13 @@ def _read_cache(path, source):
 
 def _write_cache(path, source, arrays):
     names = ("source", "atoms", "positions", "properties")
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            np.savez(file, **dict(zip(names, (source, *arrays))))
-        os.replace(temporary, path)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            parts = dict(zip(names, (source, *arrays)))
+            np.savez(file, allow_pickle=False, **parts)
     except OSError as error:
         warnings.warn(f"QM9 is not cached: {error}", stacklevel=4)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _read_rows(paths, molecules, seed):

@@ -7,24 +7,18 @@ import zlib
 
 import numpy as np
 
+from keras_mtl.files import received
+from keras_mtl.files import replacing
+
 FORMAT = "keras_mtl.SelectionLog 1"
 
 
 def write(path, tasks, state):
     """Writes the names of tasks and a dict of arrays, whole or not at all."""
-    path = os.fspath(path)
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            # As JSON: NumPy cuts names that end with a null.
-            names = {"format": FORMAT, "tasks": json.dumps(tasks)}
-            np.savez_compressed(file, allow_pickle=False, **names, **state)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    # As JSON: NumPy cuts names that end with a null.
+    names = {"format": FORMAT, "tasks": json.dumps(tasks)}
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **names, **state)
 
 
 def read(path):
@@ -48,10 +42,9 @@ def read(path):
 
 def foreign(path, reason):
     """Returns the error of a file that is none of a log, or not whole."""
-    received = reason
     if isinstance(reason, Exception):
-        received = f"{type(reason).__name__}: {reason}"
+        reason = received(reason)
     return ValueError(
         f"Expected {os.fspath(path)} to be a whole file that "
-        f"`SelectionLog.save` has written. Received: {received}"
+        f"`SelectionLog.save` has written. Received: {reason}"
     )

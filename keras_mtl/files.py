@@ -1,0 +1,81 @@
+"""JSON without NaN, and files that are written whole or not at all."""
+
+import contextlib
+import json
+import math
+import os
+
+from keras.src.utils.file_utils import is_remote_path
+
+
+class BrokenFileError(OSError, ValueError):
+    """The error of a file that is not whole, or not of the expected kind.
+
+    It is an `OSError` for Keras, which then tries an earlier checkpoint.
+    """
+
+
+def to_json(value, indent=None):
+    return json.dumps(_nan_to_null(value), indent=indent)
+
+
+def _nan_to_null(value):
+    if isinstance(value, dict):
+        return {str(key): _nan_to_null(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nan_to_null(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write(path, text):
+    """Writes a text file whole or not at all."""
+    with replacing(path) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a path to write to; that file then replaces the one at `path`.
+
+    Whoever is killed meanwhile leaves the file at `path` as it was.
+
+    Args:
+        path: Path of a file. Its temporary neighbor has the same ending.
+    """
+    # A link goes on pointing to the file.
+    folder, name = os.path.split(os.path.realpath(path))
+    temporary = os.path.join(folder, f".{os.getpid()}.tmp.{name}")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, os.path.join(folder, name))
+        if os.name == "posix":
+            _sync(folder)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+def _sync(path):
+    """Waits until the disk has it, which else may come after a replacement."""
+    descriptor = os.open(path, os.O_RDWR if os.path.isfile(path) else 0)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_local(path, suffix):
+    """Whether `path` is that of a file on this machine with this ending."""
+    if not isinstance(path, (str, os.PathLike)):
+        return False
+    path = os.fspath(path)
+    return path.endswith(suffix) and not is_remote_path(path)
+
+
+def received(error):
+    """Describes an exception in the error of a broken file."""
+    return f"{type(error).__name__}: {error}"
