@@ -19,6 +19,7 @@ from keras_mtl import balancing
 from keras_mtl import labels
 from keras_mtl import weightings
 from keras_mtl.backend import BackendTrainer
+from keras_mtl.datasets.shuffled_batches import ShuffledBatches
 from keras_mtl.gramian import TaskGramian
 from keras_mtl.graph import GraphSplit
 from keras_mtl.metrics.task_means import TaskMeans
@@ -335,7 +336,9 @@ class MultiTaskModel(BackendTrainer, Functional):
             x: As of `keras.Model.fit`, or a `TaskSampler`. With that,
                 `validation_data` may also be a dict of task to its data, each
                 gone through once. Then `val_loss` is the sum of the
-                `val_<task>_loss` with their `loss_weights`.
+                `val_<task>_loss` with their `loss_weights`. A data set with a
+                method `set_epoch`, such as `ShuffledBatches`, is told the
+                number of each epoch before it begins.
             weighting: A weighting that replaces that of `compile` from now on,
                 as in `compile`. The state of the optimizer is kept, the new
                 weighting begins anew. By default training goes on with the
@@ -355,13 +358,17 @@ class MultiTaskModel(BackendTrainer, Functional):
         self._assert_compile_called("fit")
         if weighting is not None:
             self._set_weighting(weightings.get(weighting))
+        hooks = _EpochHooks(self, x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            _EpochHooks(self).insert_into(callbacks)
+            hooks.insert_into(callbacks)
         else:
-            callbacks = [_EpochHooks(self), *_as_list(callbacks)]
+            callbacks = [hooks, *_as_list(callbacks)]
         args = (x, y, batch_size, epochs, verbose, callbacks, *args)
         if isinstance(x, TaskSampler):
             return self._fit_tasks(super().fit, x, args, kwargs)
+        if isinstance(x, ShuffledBatches):
+            self._note_complete(x.y)
+            return super().fit(**_in_own_order(super().fit, args, kwargs))
         self._note_complete(y)
         return super().fit(*args, **kwargs)
 
@@ -757,10 +764,11 @@ def _seeds(model):
 class _EpochHooks(keras.callbacks.Callback):
     """Tells the weighting of epochs, and the user of losses that are NaN."""
 
-    def __init__(self, model):
+    def __init__(self, model, data):
         super().__init__()
         # A callback list that is given sets the model of its own alone.
         self.set_model(model)
+        self._set_epoch = getattr(data, "set_epoch", None)
         self._weighting = model.weighting
         self._tasks = model.tasks
 
@@ -774,6 +782,8 @@ class _EpochHooks(keras.callbacks.Callback):
         callback_list.callbacks[:] = [self, *others]
 
     def on_epoch_begin(self, epoch, logs=None):
+        if self._set_epoch is not None:
+            self._set_epoch(epoch)
         self._weighting.on_epoch_begin()
         if self.model._is_selecting:
             self.model._steps.begin_epoch()
@@ -803,6 +813,18 @@ class _EpochHooks(keras.callbacks.Callback):
                 f"The mean loss of the epoch {what}, for the tasks: {bad}",
                 stacklevel=2,
             )
+
+
+def _in_own_order(fit, args, kwargs):
+    """Returns the arguments of `fit` for data that shuffle themselves."""
+    arguments = inspect.signature(fit).bind(*args, **kwargs).arguments
+    if arguments.get("steps_per_epoch") is not None:
+        raise ValueError(
+            "Expected no `steps_per_epoch` with `ShuffledBatches`, each epoch "
+            "of which goes through all examples. Received: steps_per_epoch="
+            f"{arguments['steps_per_epoch']}"
+        )
+    return {**arguments, "shuffle": False}
 
 
 def _as_list(callbacks):

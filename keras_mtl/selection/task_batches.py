@@ -55,6 +55,35 @@ def as_tensors(batch):
     )
 
 
+def shuffled_order(count, seed, number):
+    """Returns the order of examples or batches in pass `number`, `(count,)`."""
+    order = np.arange(count)
+    np.random.default_rng([seed, number]).shuffle(order)
+    return order
+
+
+class ArraySlices:
+    """Examples of arrays by their indices, in a structure of NumPy arrays.
+
+    Args:
+        data: `(x, y)` or `(x, y, sample_weight)` of arrays.
+    """
+
+    def __init__(self, data):
+        data_adapter_utils.check_data_cardinality(data)
+        self._slices = array_slicing.convert_to_sliceable(
+            data, target_backend="numpy"
+        )
+        self.num_examples = keras.tree.flatten(self._slices)[0].array.shape[0]
+        if not self.num_examples:
+            raise ValueError("Expected at least one example. Received: none")
+
+    def __getitem__(self, indices):
+        return keras.tree.map_structure(
+            lambda x: x and x.convert_to_numpy(x[indices]), self._slices
+        )
+
+
 class ArrayBatches:
     """Batches of arrays, each pass in another order.
 
@@ -63,14 +92,9 @@ class ArrayBatches:
     """
 
     def __init__(self, data, batch_size, shuffle, seed):
-        data_adapter_utils.check_data_cardinality(data)
         self.arrays = data
-        self._slices = array_slicing.convert_to_sliceable(
-            data, target_backend="numpy"
-        )
-        self.num_examples = keras.tree.flatten(self._slices)[0].array.shape[0]
-        if not self.num_examples:
-            raise ValueError("Expected at least one example. Received: none")
+        self._slices = ArraySlices(data)
+        self.num_examples = self._slices.num_examples
         self.num_batches = -(-self.num_examples // batch_size)
         self._batch_size = batch_size
         self._shuffle = shuffle
@@ -87,10 +111,7 @@ class ArrayBatches:
     def __next__(self):
         start = self._next * self._batch_size
         self._next += 1
-        indices = self._indices(start, start + self._batch_size)
-        return keras.tree.map_structure(
-            lambda x: x and x.convert_to_numpy(x[indices]), self._slices
-        )
+        return self._slices[self._indices(start, start + self._batch_size)]
 
     def _indices(self, start, stop):
         parts = []
@@ -104,11 +125,13 @@ class ArrayBatches:
     def _order_of(self, number):
         if number != self._pass:
             self._pass = number
-            self._order = np.arange(self.num_examples)
-            if self._shuffle:
-                rng = np.random.default_rng([self._seed, number])
-                rng.shuffle(self._order)
+            self._order = self._new_order(number)
         return self._order
+
+    def _new_order(self, number):
+        if self._shuffle:
+            return shuffled_order(self.num_examples, self._seed, number)
+        return np.arange(self.num_examples)
 
 
 class PyDatasetBatches:
@@ -164,8 +187,9 @@ class PyDatasetBatches:
     def _set_order(self):
         self._order = np.arange(self.num_batches)
         if self._shuffle:
-            rng = np.random.default_rng([self._seed, self._pass])
-            rng.shuffle(self._order)
+            self._order = shuffled_order(
+                self.num_batches, self._seed, self._pass
+            )
 
 
 class IteratorBatches:

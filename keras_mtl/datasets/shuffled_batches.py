@@ -1,0 +1,83 @@
+import keras
+from keras.src.trainers.data_adapters.array_data_adapter import (
+    can_convert_arrays,
+)
+
+from keras_mtl.selection.task_batches import ArraySlices
+from keras_mtl.selection.task_batches import shuffled_order
+
+
+class ShuffledBatches(keras.utils.PyDataset):
+    """Arrays in batches, in an order that is the same after a restart.
+
+    The order of the examples is another one in each epoch, and depends on the
+    seed and the number of the epoch alone. So a training that was interrupted
+    and goes on at an epoch boundary (with `BackupAndRestore` or
+    `initial_epoch`) takes the batches that it would have taken. With
+    `shuffle=True` and arrays, Keras shuffles otherwise after a restart.
+
+    `MultiTaskModel.fit` calls `set_epoch` before each epoch; another training
+    loop calls it itself, as with `DistributedSampler` of PyTorch, and leaves
+    the order of the batches as it is (`shuffle=False` in `keras.Model.fit`).
+
+    Args:
+        x: Inputs, an array or a structure of arrays, as of `fit`.
+        y: Labels, as of `fit`.
+        sample_weight: Weights of the samples, as of `fit`.
+        batch_size: Number of examples in a batch. The last one of an epoch has
+            those that are left.
+        seed: Integer that is not negative.
+
+    Example:
+
+    ```python
+    batches = keras_mtl.datasets.ShuffledBatches(x, y, batch_size=64, seed=1)
+    backup = keras_mtl.callbacks.BackupAndRestore("backup")
+    model.fit(batches, epochs=10, callbacks=[backup])
+    ```
+
+    Raises:
+        ValueError: If the data are no arrays of the same length, or the batch
+            size or the seed is not as said.
+    """
+
+    def __init__(self, x, y, sample_weight=None, batch_size=32, seed=0):
+        super().__init__()
+        data = (x, y) if sample_weight is None else (x, y, sample_weight)
+        if not can_convert_arrays(data):
+            raise ValueError(
+                "Expected `x`, `y` and `sample_weight` to be arrays. Received: "
+                f"{[type(part).__name__ for part in data]}"
+            )
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("seed", seed, 0),
+        ):
+            if int(value) != value or value < least:
+                raise ValueError(
+                    f"Expected `{name}` to be an integer of {least} or more. "
+                    f"Received: {name}={value}"
+                )
+        self._examples = ArraySlices(data)
+        self.y = y
+        self.batch_size = batch_size
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch):
+        """Shuffles for an epoch, whose number begins with 0."""
+        # Set at once, since another thread may take a batch meanwhile.
+        self._order = shuffled_order(
+            self._examples.num_examples, self.seed, epoch
+        )
+
+    @property
+    def num_batches(self):
+        return -(-self._examples.num_examples // self.batch_size)
+
+    def __len__(self):
+        return self.num_batches
+
+    def __getitem__(self, index):
+        start = index * self.batch_size
+        return self._examples[self._order[start : start + self.batch_size]]
