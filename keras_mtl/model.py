@@ -19,6 +19,7 @@ from keras_mtl import balancing
 from keras_mtl import labels
 from keras_mtl import weightings
 from keras_mtl.backend import BackendTrainer
+from keras_mtl.checkpointing import Checkpointing
 from keras_mtl.datasets.shuffled_batches import ShuffledBatches
 from keras_mtl.gramian import TaskGramian
 from keras_mtl.graph import GraphSplit
@@ -31,7 +32,7 @@ from keras_mtl.single_task import StepTokens
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
-class MultiTaskModel(BackendTrainer, Functional):
+class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     """A Functional model with several outputs, whose tasks are balanced.
 
     It is a `keras.Model` in all respects; `compile` and `fit` take one more
@@ -98,7 +99,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         self._run_task = None
         self._steps = None
         self._is_selecting = False
-        self._saved_state = SavedState()
+        self._saved_state = SavedState(_seeds(self))
         self._complete = None
         self.output_keys = list(self.output_names)
         if isinstance(outputs, dict):
@@ -394,9 +395,7 @@ class MultiTaskModel(BackendTrainer, Functional):
         arguments["x"] = StepTokens(len(sampler) if is_counted else None)
         other_function, self.train_function = self.train_function, None
         self._is_selecting = True
-        with DotNotTrackScope():
-            self._saved_state.sampler = sampler
-            self._saved_state.seeds = _seeds(self)
+        self._saved_state.sampler = sampler
         try:
             return fit(**arguments)
         finally:
@@ -781,7 +780,13 @@ class _EpochHooks(keras.callbacks.Callback):
         ]
         callback_list.callbacks[:] = [self, *others]
 
+    def on_train_begin(self, logs=None):
+        self._begins = True
+
     def on_epoch_begin(self, epoch, logs=None):
+        # Here, a callback has said if the training goes on.
+        self.model._saved_state.begin_epoch(self._begins and epoch > 0)
+        self._begins = False
         if self._set_epoch is not None:
             self._set_epoch(epoch)
         self._weighting.on_epoch_begin()

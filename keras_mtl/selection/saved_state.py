@@ -1,23 +1,35 @@
 from keras import ops
 from keras.src.saving.keras_saveable import KerasSaveable
 
+from keras_mtl.backend.random_state import get_random_state
+from keras_mtl.backend.random_state import set_random_state
+
+SEED = "layer_seeds."
+BACKEND = "generators."
+
 
 class SavedState(KerasSaveable):
-    """The part of a model's file that has the state of its `TaskSampler`.
+    """The part of a model's file for which Keras has no place.
 
-    With it goes the state of the layers' random numbers, of dropout for
-    example, which Keras does not save.
+    It is the state of the layers' random numbers, of dropout for example, and
+    that of the `TaskSampler` in use.
+
+    A training that goes on draws the numbers that come next. One that begins
+    with the weights of a file draws numbers of its own, so that runs with
+    different seeds differ.
 
     Attributes:
-        sampler: The `TaskSampler` in use, or `None`.
         seeds: List of the variables that are the state of random numbers.
-        loaded: Dict of name to array, what a file had while none was in use.
+        sampler: The `TaskSampler` in use, or `None`.
+        loaded: Dict of name to array, what a file had while no sampler was in
+            use.
     """
 
-    def __init__(self):
+    def __init__(self, seeds):
+        self.seeds = seeds
         self.sampler = None
-        self.seeds = []
         self.loaded = None
+        self._random = {}
 
     def _obj_type(self):
         # Keras walks through the attributes of types that it knows.
@@ -27,16 +39,43 @@ class SavedState(KerasSaveable):
         if self.sampler is not None:
             for name, value in self.sampler.get_state().items():
                 store[name] = value
-            for i, seed in enumerate(self.seeds):
-                store[f"layer_seeds.{i}"] = ops.convert_to_numpy(seed)
+        for i, seed in enumerate(self.seeds):
+            store[f"{SEED}{i}"] = ops.convert_to_numpy(seed)
+        for name, value in get_random_state().items():
+            store[f"{BACKEND}{name}"] = value
 
     def load_own_variables(self, store):
         state = {name: store[name] for name in store.keys()}
+        self._random = {
+            name: state.pop(name)
+            for name in list(state)
+            if name.startswith((SEED, BACKEND))
+        }
         if not state:
             return
         if self.sampler is None:
             self.loaded = state
         else:
             self.sampler.set_state(state)
+
+    def begin_epoch(self, goes_on):
+        """Lets the random numbers go on from the file that was loaded, if any.
+
+        Args:
+            goes_on: Whether the training goes on, and does not begin.
+        """
+        loaded, self._random = self._random, {}
+        if not goes_on:
+            return
+        seeds = [v for name, v in loaded.items() if name.startswith(SEED)]
+        # Else it is the file of another model.
+        if len(seeds) == len(self.seeds):
             for i, seed in enumerate(self.seeds):
-                seed.assign(state[f"layer_seeds.{i}"])
+                seed.assign(loaded[f"{SEED}{i}"])
+        set_random_state(
+            {
+                name.removeprefix(BACKEND): value
+                for name, value in loaded.items()
+                if name.startswith(BACKEND)
+            }
+        )
