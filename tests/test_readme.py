@@ -127,3 +127,23 @@ def test_task_selection(monkeypatch):
         exec(example.replace("1000", "20"), names)
     assert len(names["sampler"].log) == 60
     np.testing.assert_allclose(names["policy"].probabilities.sum(), 1.0)
+
+
+def test_a_training_that_is_killed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = README.read_text(encoding="utf-8")
+    text = text[text.index("## A training that is killed") :]
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    inputs = keras.Input((3,))
+    outputs = {name: keras.layers.Dense(1)(inputs) for name in "ab"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("adam", loss="mse")
+    x = np.ones((4, 3), "float32")
+    y = {name: x[:, :1] for name in "ab"}
+    names = {"x": x, "y": y, "model": model, "keras_mtl": keras_mtl}
+    exec(example, names)
+    assert len(names["history"].history["loss"]) == 10
+    model.save("7.keras")
+    (code,) = re.findall(r"`(keras.models.load_model\(.*)`:?", text)
+    history = eval(code.removesuffix(":"), {**names, "keras": keras})
+    assert history.epoch == [7, 8, 9]

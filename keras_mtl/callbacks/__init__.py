@@ -1,5 +1,6 @@
-"""Callbacks that watch a multi-task training."""
+"""Callbacks that watch a multi-task training, and that survive its kill."""
 
+from keras_mtl.callbacks.backup_and_restore import BackupAndRestore
 from keras_mtl.callbacks.gradient_cosines import GradientCosines
 
-__all__ = ["GradientCosines"]
+__all__ = ["BackupAndRestore", "GradientCosines"]

@@ -45,8 +45,8 @@ class TaskSampler(keras.utils.PyDataset):
     NaN, and `keras.callbacks.TerminateOnNaN` stops the training.
 
     While `fit` runs, what saves the model's weights saves the state of the
-    sampler with them. So with `keras.callbacks.BackupAndRestore` an interrupted
-    training continues as it would have gone on.
+    sampler with them. So with `keras_mtl.callbacks.BackupAndRestore` an
+    interrupted training continues as it would have gone on.
 
     Example:
 

@@ -1,0 +1,175 @@
+import json
+import os
+import shutil
+
+import keras
+import numpy as np
+from keras.src.utils.file_utils import is_remote_path
+
+from keras_mtl import files
+from keras_mtl.files import BrokenFileError
+
+METADATA = "training_metadata.json"
+# Of a backup of Keras, which names no file.
+KERAS_WEIGHTS = "latest.weights.h5"
+
+
+class BackupAndRestore(keras.callbacks.BackupAndRestore):
+    """`keras.callbacks.BackupAndRestore`, whose backup is whole at any moment.
+
+    Keras writes the weights and the number of the epoch one after the other,
+    and a kill in between leaves the weights of one epoch with the number of
+    another. Here the weights are in a file of their own each time, and one
+    replacement of the metadata, which name it, makes it the backup. A kill at
+    any moment leaves this backup or the one before.
+
+    A `MultiTaskModel` that is restored after an epoch, by a new process, say,
+    ends as it would have without the interruption: the weights, the state of
+    the optimizer, of the weighting, of a `TaskSampler` and of the layers'
+    random numbers are restored, and the history goes on. The order of the data
+    must be the same again: `keras_mtl.datasets.ShuffledBatches`, or
+    `shuffle=False`. Other callbacks begin anew, as Keras' do.
+
+    A backup in the middle of an epoch (`save_freq=100`) saves weights that are
+    more recent; the epoch is then gone through from its beginning once more.
+
+    Args:
+        backup_dir: Folder on this machine, for these files alone. A backup of
+            Keras' callback in it is restored, too.
+        save_freq: `"epoch"`, or a number of batches.
+        double_checkpoint: Whether to keep the backup before, too, which is
+            restored where the file of the last one is broken.
+        delete_checkpoint: Whether the backup is deleted when `fit` is done.
+
+    Example:
+
+    ```python
+    backup = keras_mtl.callbacks.BackupAndRestore("backup")
+    model.fit(batches, epochs=10, callbacks=[backup])
+    ```
+
+    Raises:
+        ValueError: If an argument is not as said; when training begins, if the
+            files in `backup_dir` are no backup of this model, or broken.
+    """
+
+    def __init__(
+        self,
+        backup_dir,
+        save_freq="epoch",
+        double_checkpoint=False,
+        delete_checkpoint=True,
+    ):
+        super().__init__(
+            backup_dir, save_freq, double_checkpoint, delete_checkpoint
+        )
+        if is_remote_path(os.fspath(backup_dir)):
+            raise ValueError(
+                "Expected `backup_dir` to be a folder on this machine; "
+                "`keras.callbacks.BackupAndRestore` takes others. "
+                f"Received: backup_dir={backup_dir}"
+            )
+        self._metadata_path = os.path.join(backup_dir, METADATA)
+        self._backups = []
+        self._logs = []
+        self._is_restored = False
+
+    def on_train_begin(self, logs=None):
+        self._logs = []
+        self._backups = self._read()
+        while self._backups:
+            try:
+                return self._restore(self._backups[0])
+            except OSError:
+                if len(self._backups) == 1:
+                    raise
+                del self._backups[0]
+
+    def _restore(self, backup):
+        optimizer = self.model.optimizer
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        self.model.load_weights(self._path(backup["weights"]))
+        self.model._initial_epoch = backup["epoch"]
+        self._logs = list(backup["history"])
+        self._is_restored = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._current_epoch = epoch
+        # Not before: the `History` is emptied when training begins.
+        self._restore_history()
+
+    def _restore_history(self):
+        if self._is_restored:
+            self._is_restored = False
+            for epoch, logs in self._logs:
+                self.model.history.on_epoch_end(epoch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = {key: np.asarray(v).tolist() for key, v in logs.items()}
+        self._logs.append((epoch, values))
+        super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs=None):
+        # For a training that was done already.
+        self._restore_history()
+        # Else the next `fit` would begin there, too.
+        self.model._initial_epoch = None
+        if self.delete_checkpoint and os.path.exists(self.backup_dir):
+            # First the file without which the others are no backup.
+            if os.path.exists(self._metadata_path):
+                os.remove(self._metadata_path)
+            shutil.rmtree(self.backup_dir)
+
+    def _save_model(self):
+        os.makedirs(self.backup_dir, exist_ok=True)
+        names = {backup["weights"] for backup in self._backups}
+        free = (f"{i}.weights.h5" for i in range(3))
+        name = next(name for name in free if name not in names)
+        self.model.save_weights(self._path(name))
+        backup = {
+            "epoch": self._current_epoch,
+            "batch": self._last_batch_seen,
+            "weights": name,
+            "history": list(self._logs),
+        }
+        kept = [backup, *self._backups][: 1 + self.double_checkpoint]
+        content = {**backup, "previous": kept[1:]}
+        files.write(self._metadata_path, json.dumps(content))
+        self._backups = kept
+        for name in names - {backup["weights"] for backup in kept}:
+            os.remove(self._path(name))
+
+    def _path(self, name):
+        return os.path.join(self.backup_dir, name)
+
+    def _read(self):
+        """Returns the backups that are there, the last one first."""
+        try:
+            with open(self._metadata_path, encoding="utf-8") as file:
+                last = json.loads(file.read())
+            previous = last.pop("previous", [])
+            return [_checked(backup) for backup in (last, *previous)]
+        except FileNotFoundError:
+            return []
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BrokenFileError(
+                f"Expected {self._metadata_path} to be a whole file that "
+                "`BackupAndRestore` has written. "
+                f"Received: {files.received(error)}"
+            ) from error
+
+
+def _checked(backup):
+    name = backup.get("weights", KERAS_WEIGHTS)
+    if os.path.basename(name) != name:
+        raise ValueError(f"the name of a file in another folder, {name!r}")
+    return {
+        "epoch": int(backup["epoch"]),
+        "batch": int(backup["batch"]),
+        "weights": name,
+        "history": [
+            (int(epoch), dict(logs))
+            for epoch, logs in backup.get("history", [])
+        ],
+    }
