@@ -12,7 +12,8 @@ has the same trunk, and all are trained for the same number of epochs.
 
 The single-task models are trained once and kept in `qm9_single_task.jsonl`, the
 other runs in `qm9_runs.jsonl`: what is there is not trained again. The results
-are in `qm9.json` and `qm9.png` beside this script.
+are in `qm9.json` and `qm9.png` beside this script, with those of weightings
+that an earlier call compared on the same data, epochs and seeds.
 
 Reference:
 
@@ -22,7 +23,6 @@ Reference:
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
@@ -30,6 +30,7 @@ import keras
 import numpy as np
 
 import keras_mtl
+from keras_mtl import files
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing
 
@@ -143,9 +144,31 @@ def compare(data, baseline, arguments, steps):
     )
 
 
+def with_earlier(content, path):
+    """Adds the weightings of an earlier call with the same settings.
+
+    A rank is one among all of them; a relative time is one among those of the
+    call.
+    """
+    if not path.exists():
+        return content
+    earlier = json.loads(path.read_text())
+    if any(earlier[k] != content[k] for k in content if k != "summary"):
+        return content
+    summary = {**earlier["summary"], **content["summary"]}
+    means = {
+        label: {key: mean for key, (mean, _) in entry["metrics"].items()}
+        for label, entry in summary.items()
+    }
+    for label, rank in keras_mtl.metrics.mean_rank(means).items():
+        summary[label]["mean_rank"] = rank
+    return {**content, "summary": summary}
+
+
 def save(result, baseline, arguments):
     import matplotlib.pyplot as plt
 
+    path = arguments.output_dir / "qm9.json"
     content = {
         "molecules": arguments.molecules,
         "epochs": arguments.epochs,
@@ -153,12 +176,10 @@ def save(result, baseline, arguments):
         "single_task": baseline,
         "summary": result.summary(),
     }
-    path = arguments.output_dir / "qm9.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
-    axes = keras_mtl.plots.delta_m(result)
-    figure = np.ravel(axes)[0].figure
+    content = with_earlier(content, path)
+    files.write(path, files.to_json(content, indent=1) + "\n")
+    changes = {x: y["delta_m"] for x, y in content["summary"].items()}
+    figure = keras_mtl.plots.delta_m(changes).figure
     figure.savefig(path.with_suffix(".png"), dpi=120, bbox_inches="tight")
     plt.close(figure)
     print(f"Saved {path} and {path.with_suffix('.png')}")

@@ -36,3 +36,20 @@ def test_compares_with_single_tasks_that_are_trained_once(
     monkeypatch.setattr(experiment, "train_single_task", None)
     experiment.main(arguments)
     assert json.loads((tmp_path / "qm9.json").read_text()) == first
+
+
+def entry(first, second):
+    return {"metrics": {"mu_mae": [first, 0.1], "zpve_mae": [second, 0.2]}}
+
+
+def test_keeps_earlier_results_of_the_same_settings(experiment, tmp_path):
+    path = tmp_path / "qm9.json"
+    new = {"epochs": 2, "summary": {"equal": entry(1.0, 3.0)}}
+    earlier = {**new, "summary": {"dwa": entry(2.0, 2.0), "equal": "old"}}
+    path.write_text(json.dumps(earlier))
+    summary = experiment.with_earlier(new, path)["summary"]
+    assert list(summary) == ["dwa", "equal"]
+    assert summary["equal"]["metrics"] == entry(1.0, 3.0)["metrics"]
+    assert [x["mean_rank"] for x in summary.values()] == [1.5, 1.5]
+    other = {**new, "epochs": 3}
+    assert experiment.with_earlier(other, path) == other
