@@ -23,6 +23,9 @@ import operator
 
 import keras
 from keras import ops
+from keras.src.losses.loss import scale_loss_for_distribution
+
+from keras_mtl.backend import replicas
 
 
 def measured_variables(split, weighting):
@@ -133,7 +136,11 @@ def balanced_gradients(
         # Twice, since the square of the scale may leave float32.
         return _sum(parts) / loss_scale / loss_scale
 
-    if weighting.update_every == 1:
+    if replicas.count() > 1:
+        blocks, inner_products = _over_replicas(
+            weighting, measured, jacobian, gramian
+        )
+    elif weighting.update_every == 1:
         blocks = jacobian()
         inner_products = gramian(blocks)
     else:
@@ -156,7 +163,12 @@ def balanced_gradients(
         and weighting.gradients == "parameters"
         and len(measured) == len(split.shared_variables)
     ):
-        gradients = dict(zip(map(id, measured), map(combine, blocks)))
+        # With several replicas the blocks are those of the whole batch, and the
+        # optimizer adds up what the replicas make of them.
+        gradients = {
+            id(v): None if g is None else scale_loss_for_distribution(g)
+            for v, g in zip(measured, map(combine, blocks))
+        }
     else:
         # The rows are missing or those of other tensors.
         combined = {
@@ -169,6 +181,52 @@ def balanced_gradients(
         for v, g in zip(split.head_variables[task], head_gradients[task]):
             gradients[id(v)] = _scale(g, head_weights[i])
     return gradients, weights
+
+
+def _over_replicas(weighting, measured, jacobian, gramian):
+    """Computes the Gramian of a batch of which each replica has a part.
+
+    Args:
+        weighting: `Weighting`.
+        measured: See `measured_variables`.
+        jacobian: Function that returns the blocks of this replica.
+        gramian: Function of blocks that returns their Gramian.
+
+    Returns:
+        Tuple of the blocks, for parameters those of the whole batch, and the
+        Gramian. The blocks are `None` if the weights may not be due.
+    """
+    of_features = weighting.gradients == "features"
+    if weighting.update_every == 1:
+        blocks = jacobian()
+        if of_features:
+            return blocks, replicas.total(gramian(blocks))
+        rows = replicas.total([block.rows for block in blocks])
+        for block, rows_of_variable in zip(blocks, rows):
+            block.rows = rows_of_variable
+        return blocks, gramian(blocks)
+    # Not in the branch: replicas do not meet there.
+    due, num_tasks = weighting.is_due(), weighting.num_tasks
+    if of_features:
+        part = ops.cond(
+            due,
+            lambda: gramian(jacobian()),
+            lambda: ops.zeros((num_tasks, num_tasks)),
+        )
+        whole = replicas.total(part)
+    else:
+        zeros = [ops.zeros((num_tasks, math.prod(v.shape))) for v in measured]
+        rows = ops.cond(
+            due,
+            lambda: [
+                block.all_rows(num_tasks) if block.tasks else rows
+                for block, rows in zip(jacobian(), zeros)
+            ],
+            lambda: zeros,
+        )
+        rows = replicas.total(rows)
+        whole = gramian([Block(ops.unstack(matrix)) for matrix in rows])
+    return None, ops.where(due, whole, ops.eye(num_tasks))
 
 
 class Block:
@@ -213,11 +271,18 @@ class Block:
         """Returns what `weighting.combine` makes of the rows."""
         if not self.tasks:
             return None
-        zeros = ops.zeros_like(self.matrix[0])
-        rows = [zeros] * num_tasks
+        matrix, own_part = self.all_rows(num_tasks), lambda row: row
+        if weighting.gradients == "features":
+            # The features of other replicas are other columns.
+            matrix, own_part = replicas.join(matrix)
+        return self._as_row(own_part(weighting.combine(matrix, weights)))
+
+    def all_rows(self, num_tasks):
+        """Returns the rows with those that are zeros, shape `(T, N)`."""
+        rows = [ops.zeros_like(self.matrix[0])] * num_tasks
         for place, task in enumerate(self.tasks):
             rows[task] = self.matrix[place]
-        return self._as_row(weighting.combine(ops.stack(rows), weights))
+        return ops.stack(rows)
 
     def _as_row(self, vector):
         row = self.rows[0]

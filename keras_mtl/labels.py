@@ -98,14 +98,56 @@ def loss_of_present(loss, y_true, y_pred, sample_weight, present):
         The loss as `loss` reduces it; a mean is over the labels that are there,
         and 0 where there are none.
     """
+    values, sample_weight, mask = _weighted_values(
+        loss, y_true, y_pred, sample_weight, present
+    )
+    return reduce_weighted_values(
+        values, sample_weight, mask, loss.reduction, loss.dtype
+    )
+
+
+def sum_and_divisor(loss, y_true, y_pred, sample_weight, present=None):
+    """Computes a loss in two parts, which add up over the parts of a batch.
+
+    Args:
+        loss: `keras.losses.Loss`. If it returns a scalar, that is taken for
+            the mean over the examples.
+        y_true: As of `loss_of_present`.
+        y_pred: As of `loss_of_present`.
+        sample_weight: As of `loss_of_present`.
+        present: As of `loss_of_present`, or `None` where none is missing.
+
+    Returns:
+        Tuple of two scalars, a sum and what it is to be divided by, `None` if
+        the loss is a sum.
+    """
+    values, sample_weight, mask = _weighted_values(
+        loss, y_true, y_pred, sample_weight, present
+    )
+    if not len(values.shape):
+        values = values * ops.ones((ops.shape(y_pred)[0],), loss.dtype)
+    add_up = functools.partial(
+        reduce_weighted_values, mask=mask, reduction="sum", dtype=loss.dtype
+    )
+    # `ops.sum`: Keras does not reduce what is empty.
+    total = ops.sum(add_up(values, sample_weight))
+    if loss.reduction == "sum":
+        return total, None
+    if loss.reduction != "mean_with_sample_weight":
+        sample_weight = None
+    return total, ops.sum(add_up(ops.ones_like(values), sample_weight))
+
+
+def _weighted_values(loss, y_true, y_pred, sample_weight, present):
+    """Returns what Keras reduces: the values, their weights and their mask."""
     masks = [backend.get_keras_mask(y_pred)]
     y_pred = ops.convert_to_tensor(y_pred, loss.dtype)
     values = loss.call(ops.convert_to_tensor(y_true, loss.dtype), y_pred)
     masks.append(backend.get_keras_mask(values))
     rank = len(values.shape)
-    if rank:
+    if present is not None and rank:
         masks.append(reduce_present(present, rank))
-    else:
+    elif present is not None:
         values = void_scalar(values, present)
     if sample_weight is not None:
         # A new tensor: on torch, Keras multiplies it with the mask in place.
@@ -115,9 +157,7 @@ def loss_of_present(loss, y_true, y_pred, sample_weight, present):
             sample_weight = expand_to_rank(sample_weight, rank) * ones
     masks = [mask for mask in masks if mask is not None]
     mask = functools.reduce(ops.logical_and, masks) if masks else None
-    return reduce_weighted_values(
-        values, sample_weight, mask, loss.reduction, loss.dtype
-    )
+    return values, sample_weight, mask
 
 
 def expand_to_rank(tensor, rank):

@@ -18,7 +18,9 @@ from keras.src.utils.tracking import DotNotTrackScope
 from keras_mtl import balancing
 from keras_mtl import labels
 from keras_mtl import weightings
+from keras_mtl import whole_batch
 from keras_mtl.backend import BackendTrainer
+from keras_mtl.backend import replicas
 from keras_mtl.checkpointing import Checkpointing
 from keras_mtl.datasets.shuffled_batches import ShuffledBatches
 from keras_mtl.gramian import TaskGramian
@@ -282,6 +284,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             self._split = self._check_weighting(weighting, list(self.tasks))
         if not weighting.built:
             weighting.build((len(self.tasks),))
+        replicas.check_variables(self, weighting)
         if self._weighting is not None:
             # Keras does not forget a layer when its attribute is replaced.
             self._tracker.untrack(self._weighting)
@@ -358,7 +361,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         """
         self._assert_compile_called("fit")
         if weighting is not None:
-            self._set_weighting(weightings.get(weighting))
+            with replicas.scope(self):
+                self._set_weighting(weightings.get(weighting))
         hooks = _EpochHooks(self, x)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             hooks.insert_into(callbacks)
@@ -551,7 +555,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         losses = self.compute_task_losses(y, y_pred, sample_weight, training)
         total = self.total_loss(losses)
         if training:
-            weights = self.weighting(ops.stop_gradient(ops.stack(losses)))
+            weights = self.weighting(self.losses_to_weight(losses))
             self.update_weight_metrics(weights)
             pairs = zip(ops.unstack(weights), losses)
             weighted = sum(weight * loss for weight, loss in pairs)
@@ -586,7 +590,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             training: Whether `y` are the labels that `fit` was given.
 
         Returns:
-            List of scalar tensors, the losses with their `loss_weights`.
+            List of scalar tensors, the losses with their `loss_weights`; with
+            several replicas, divided by their number, as Keras does.
         """
         losses, counts = self._losses_and_counts(
             y, y_pred, sample_weight, training
@@ -609,8 +614,14 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             Tensor of shape `(T,)`, the losses with their `loss_weights`.
         """
         y_pred = self(x, training=True)
-        losses = self.losses_without_metrics(y, y_pred, sample_weight)
-        return ops.stop_gradient(ops.stack(losses))
+        return self.losses_to_weight(
+            self.losses_without_metrics(y, y_pred, sample_weight)
+        )
+
+    def losses_to_weight(self, losses):
+        """Returns what a weighting sees of a list of task losses, `(T,)`."""
+        losses = unscale_loss_for_distribution(ops.stack(losses))
+        return ops.stop_gradient(losses)
 
     @property
     def measures_part_of_batch(self):
@@ -640,25 +651,37 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         sample_weight = self._sample_weights(sample_weight)
         losses, counts = [], []
         complete = (self._complete or ()) if training else ()
-        for task in self.tasks:
-            loss, count = self.task_loss(
-                task,
-                y[task],
-                y_pred[task],
-                sample_weight[task],
-                may_miss=task not in complete,
-            )
+        arguments = [
+            (t, y[t], y_pred[t], sample_weight[t], t not in complete)
+            for t in self.tasks
+        ]
+        if replicas.count() > 1:
+            return self._losses_over_replicas(arguments)
+        for each in arguments:
+            loss, count = self.task_loss(*each)
             losses.append(loss)
             counts.append(ops.cast(1.0 if count is None else count, "float32"))
         return losses, counts
 
-    def task_loss(self, task, y_true, y_pred, sample_weight, may_miss):
-        """Returns a task's loss and its weight in the mean of the epoch."""
+    def _losses_over_replicas(self, arguments):
+        parts = []
+        for task, y_true, y_pred, *rest in arguments:
+            loss = self._loss_of(task, y_true, y_pred)
+            parts.append(
+                whole_batch.loss_parts(task, loss, y_true, y_pred, *rest)
+            )
+        return whole_batch.losses_and_counts(parts, y_pred.shape[0] is not None)
+
+    def _loss_of(self, task, y_true, y_pred):
         if task not in self._resolved_losses:
             self._resolved_losses[task] = get_loss(
                 self._task_losses[task], y_true, y_pred
             )
-        loss = self._resolved_losses[task]
+        return self._resolved_losses[task]
+
+    def task_loss(self, task, y_true, y_pred, sample_weight, may_miss):
+        """Returns a task's loss and its weight in the mean of the epoch."""
+        loss = self._loss_of(task, y_true, y_pred)
         # `None` where the batch size is not static: then, as in plain Keras, a
         # last batch that is smaller counts the same.
         count = y_pred.shape[0]

@@ -1,5 +1,8 @@
 import keras
 import tensorflow as tf
+from keras.src.backend.tensorflow.trainer import (
+    _collective_all_reduce_multi_worker,
+)
 from keras.src.losses.loss import unscale_loss_for_distribution
 
 from keras_mtl import balancing
@@ -37,7 +40,12 @@ class BackendTrainer:
             x, y, sample_weight, scale, self.compute_task_losses
         )
         gradients, weights = balancing.balanced_gradients(
-            self._split, self.weighting, tf.stack(losses), pullback, scale, part
+            self._split,
+            self.weighting,
+            unscale_loss_for_distribution(tf.stack(losses)),
+            pullback,
+            scale,
+            part,
         )
         variables = self.trainable_variables
         gradients = balancing.add_penalty(
@@ -50,6 +58,33 @@ class BackendTrainer:
             sample_weight=tf.shape(self.first_input(x))[0],
         )
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # With a strategy, Keras builds the metrics with the mean of the parts
+        # of a batch, which fails for parts of different sizes or of several
+        # workers. Any part will do.
+        if iterator is not None and self._distribute_strategy is not None:
+            data_batch = keras.tree.map_structure(
+                self._first_part, next(next(iter(iterator))[-1])
+            )
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _make_function(self, step_function):
+        def step_of_worker(data):
+            # Of several workers, Keras takes the mean of each log along its
+            # first axis.
+            logs = step_function(data)
+            return keras.tree.map_structure(lambda log: log[None], logs)
+
+        if _collective_all_reduce_multi_worker(self.distribute_strategy):
+            return super()._make_function(step_of_worker)
+        return super()._make_function(step_function)
+
+    def _first_part(self, tensor):
+        if tensor is None:
+            return None
+        return self.distribute_strategy.experimental_local_results(tensor)[0]
 
     def _forward(self, x, y, sample_weight, scale, compute_losses):
         with tf.GradientTape(persistent=True) as tape:

@@ -84,7 +84,7 @@ class FAMO(Weighting):
         z = ops.softmax(ops.convert_to_tensor(self.logits))
         gradient = z * (decrease - ops.sum(z * decrease))
         gradient = gradient + self.gamma * self.logits
-        self.optimizer.apply([gradient], [self.logits])
+        self.descend(gradient, self.logits)
 
 
 def _is_list(value):

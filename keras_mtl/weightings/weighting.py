@@ -5,6 +5,7 @@ import warnings
 
 import keras
 from keras import ops
+from keras.src.losses.loss import scale_loss_for_distribution
 
 # Below it, 1 / loss would leave the range of float32.
 TINY = 1e-37
@@ -111,11 +112,18 @@ class Weighting(keras.layers.Layer):
         """Adds an optimizer for `variables`, with its state.
 
         The optimizer is the weighting's own: the model's keeps its variables
-        when the weighting changes.
+        when the weighting changes. `descend` and `train_where` take its steps.
         """
         optimizer.build(variables)
         self.optimizer_state = optimizer.variables
         return optimizer
+
+    def descend(self, gradient, variable):
+        """Takes a step of `self.optimizer` for one variable."""
+        # The optimizer adds up the gradients of all replicas, which all have
+        # the same one here.
+        gradient = scale_loss_for_distribution(gradient)
+        self.optimizer.apply([gradient], [variable])
 
     def train_where(self, labelled, gradient, variable):
         """Takes a step of `self.optimizer` for some of the tasks.
@@ -133,7 +141,7 @@ class Weighting(keras.layers.Layer):
             if tuple(v.shape) == (self.num_tasks,)
         ]
         before = [ops.copy(v) for v in per_task]
-        self.optimizer.apply([gradient], [variable])
+        self.descend(gradient, variable)
         for v, old in zip(per_task, before):
             v.assign(ops.where(labelled, ops.convert_to_tensor(v), old))
 

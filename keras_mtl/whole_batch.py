@@ -1,0 +1,91 @@
+"""The task losses of a batch of which each replica has a part."""
+
+from keras import ops
+from keras.src.losses.loss import scale_loss_for_distribution
+
+from keras_mtl import labels
+from keras_mtl.backend import replicas
+
+
+def loss_parts(task, loss, y_true, y_pred, sample_weight, may_miss):
+    """Computes what this replica knows of a task's loss.
+
+    Args:
+        task: Name of the task.
+        loss: `keras.losses.Loss`.
+        y_true: Labels of this replica's part of the batch.
+        y_pred: Predictions.
+        sample_weight: Tensor or `None`.
+        may_miss: Whether labels can be missing.
+
+    Returns:
+        Dict of scalars: `sum` and `divisor` of the loss, see
+        `labels.sum_and_divisor`, and the number of `examples` and of those
+        `labelled`.
+
+    Raises:
+        ValueError: If the loss cannot be computed in parts.
+    """
+    if not labels.can_leave_out(loss) or loss.reduction in (None, "none"):
+        raise ValueError(
+            f"With several replicas, the loss of task {task!r} is computed in "
+            "parts: expected a `keras.losses.Loss` that overrides `call`, not "
+            '`__call__`, and has a reduction, such as "mean". '
+            f"Received: {loss} with reduction={loss.reduction!r}"
+        )
+    present = None
+    if may_miss:
+        y_true, present = labels.split_missing(y_true, y_pred)
+    total, divisor = labels.sum_and_divisor(
+        loss, y_true, y_pred, sample_weight, present
+    )
+    examples = labelled = ops.cast(ops.shape(y_pred)[0], "float32")
+    if present is not None:
+        rank = labels.label_rank(y_true, y_pred)
+        present = labels.reduce_present(present, rank)
+        present = ops.cast(ops.reshape(present, (-1,)), "float32")
+        size = ops.cast(ops.shape(present)[0], "float32")
+        labelled = ops.divide_no_nan(examples * ops.sum(present), size)
+    return {
+        "sum": ops.cast(total, "float32"),
+        "divisor": None if divisor is None else ops.cast(divisor, "float32"),
+        "examples": examples,
+        "labelled": labelled,
+    }
+
+
+def losses_and_counts(parts, has_static_size):
+    """Computes the task losses of the whole batch from those of all replicas.
+
+    Args:
+        parts: List of `T` dicts, see `loss_parts`.
+        has_static_size: Whether the number of examples is static. If not, all
+            batches count the same, as on one device.
+
+    Returns:
+        Tuple `(losses, counts)` of lists of `T` scalars. The values are those
+        of the whole batch, divided by the number of replicas as Keras does, and
+        the gradients those of this replica's part: they add up to that of the
+        loss of the whole batch.
+    """
+    share = 1.0 / replicas.count()
+    divisors = [share if p["divisor"] is None else p["divisor"] for p in parts]
+    divisors, labelled, examples = replicas.total(
+        [
+            ops.stack(divisors),
+            ops.stack([part["labelled"] for part in parts]),
+            parts[0]["examples"],
+        ]
+    )
+    own = [
+        ops.divide_no_nan(part["sum"], divisors[i])
+        for i, part in enumerate(parts)
+    ]
+    losses = replicas.total(ops.stop_gradient(ops.stack(own)))
+    values = scale_loss_for_distribution(losses)
+    counts = labelled if has_static_size else labelled / examples
+    return [
+        # The difference is 0, and has the gradient of the part.
+        values[i] + (loss - ops.stop_gradient(loss))
+        for i, loss in enumerate(own)
+    ], ops.unstack(counts)

@@ -1,0 +1,209 @@
+"""Trainings for `test_distribution`, on one device or on several.
+
+As a script it sets up devices, which must come before anything else, and
+writes what the trainings come to:
+
+    python -m tests.distributed_training KIND FILE [CASE ...]
+"""
+
+import contextlib
+import json
+import os
+import sys
+
+import keras
+import numpy as np
+from keras import layers
+from keras import ops
+
+from keras_mtl import MultiTaskModel
+from keras_mtl import weightings
+
+# The size of a batch, and the number of examples. A last batch of 5 is split
+# into 4 and 1, and in the case "eager" one of 1 into 1 and 0; workers and the
+# devices of JAX need equal parts.
+SIZES = {"mirrored": (8, 21), "workers": (8, 16), "jax": (4, 12)}
+TASKS = ("a", "b", "c")
+EPOCHS = 4
+
+
+def set_up_devices(kind):
+    """Returns the strategy of TensorFlow, `None` on JAX."""
+    if kind == "jax":
+        os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+        devices = keras.distribution.list_devices("cpu")
+        keras.distribution.set_distribution(
+            keras.distribution.DataParallel(devices=devices)
+        )
+        return None
+    import tensorflow as tf
+
+    if kind == "workers":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2,
+    )
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def igb_v2(agent="keras"):
+    return weightings.IGBv2(
+        agent=agent,
+        base_epoch=1,
+        update_epoch=2,
+        use_epoch=3,
+        update_every=2,
+        updates=2,
+        batch_size=4,
+        buffer_size=8,
+        hidden_units=[4],
+        seed=1,
+    )
+
+
+LOSS_BALANCING = {
+    "equal": weightings.Equal,
+    "uncertainty": weightings.Uncertainty,
+    "igb_v1": weightings.IGBv1,
+    "igb_v2": igb_v2,
+    "bandit_mtl": weightings.BanditMTL,
+    "famo": weightings.FAMO,
+}
+GRADIENT_BALANCING = {
+    "nash_mtl": weightings.NashMTL,
+    "nash_mtl_every_2": lambda **kwargs: weightings.NashMTL(
+        update_every=2, **kwargs
+    ),
+    "pcgrad": lambda **kwargs: weightings.PCGrad(seed=3, **kwargs),
+    "graddrop": lambda **kwargs: weightings.GradDrop(seed=3, **kwargs),
+    "trimmed_mean": weightings.TrimmedMean,
+    "gradnorm": weightings.GradNorm,
+}
+MODES = ("parameters", "features")
+CASES = [
+    *LOSS_BALANCING,
+    *(f"{name}/{mode}" for name in GRADIENT_BALANCING for mode in MODES),
+    "igb_v1+nash_mtl",
+    "other_losses",
+    "eager",
+]
+
+
+def make_weighting(case):
+    if case in LOSS_BALANCING:
+        return LOSS_BALANCING[case]()
+    if case in ("other_losses", "eager"):
+        return weightings.Equal()
+    if "+" in case:
+        return weightings.get(case.split("+"))
+    name, mode = case.split("/")
+    return GRADIENT_BALANCING[name](gradients=mode)
+
+
+def make_data(examples):
+    """Features and labels, of which more are missing in the first half."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(examples, 3)).astype("float32")
+    scales = {"a": 1.0, "b": 5.0, "c": 0.3}
+    y = {t: 1 + scales[t] * rng.normal(size=(examples, 2)) for t in TASKS}
+    y["b"][: examples // 2 : 2, 0] = np.nan
+    return x, {t: labels.astype("float32") for t, labels in y.items()}
+
+
+def scalar_loss(y_true, y_pred):
+    return ops.mean(ops.abs(y_true - y_pred))
+
+
+def make_losses(case):
+    """Losses, and sample weights if the case has some."""
+    if case != "other_losses":
+        return dict.fromkeys(TASKS, "mse"), None
+    losses = {
+        "a": keras.losses.MeanSquaredError(reduction="sum"),
+        "b": keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"),
+        "c": scalar_loss,
+    }
+    return losses, {"a": [1.0, 2.0, 0.5], "b": [0.0, 3.0, 1.0], "c": None}
+
+
+def make_model():
+    inputs = keras.Input((3,))
+    trunk = layers.Dense(
+        4, activation="tanh", kernel_regularizer="l2", name="trunk"
+    )
+    features = trunk(inputs)
+    outputs = {task: layers.Dense(2, name=task)(features) for task in TASKS}
+    return MultiTaskModel(inputs, outputs)
+
+
+def train(case, batch, examples, strategy=None):
+    """Trains a model, on the replicas of a strategy if one is given.
+
+    Returns:
+        Dict of `network`, a list of arrays; `states`, for each replica a list
+        of arrays, the variables of the weighting; `history`; and `gramian`
+        where it was computed.
+    """
+    keras.utils.set_random_seed(0)
+    is_eager = case == "eager"
+    if is_eager:
+        examples -= 4
+    x, y = make_data(examples)
+    losses, sample_weight = make_losses(case)
+    if sample_weight is not None:
+        sample_weight = {
+            task: np.resize(weight or 1.0, examples).astype("float32")
+            for task, weight in sample_weight.items()
+        }
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = make_model()
+        model.compile(
+            keras.optimizers.SGD(0.05, momentum=0.5),
+            loss=losses,
+            loss_weights={"a": 2.0, "b": 1.0, "c": 1.0},
+            metrics={"a": ["mae"], "b": ["mae"]},
+            weighting=make_weighting(case),
+            run_eagerly=case == "eager",
+        )
+    history = model.fit(
+        x,
+        y,
+        sample_weight=sample_weight,
+        batch_size=batch,
+        epochs=EPOCHS,
+        shuffle=False,
+        verbose=0,
+        # Outside of the strategy's scope.
+        weighting="gradnorm" if is_eager else None,
+        validation_data=(x, y) if is_eager else None,
+    )
+    gramian = model.gramian(x, y).tolist() if is_eager else []
+    copies = [copies_of(v, strategy) for v in model.weighting.variables]
+    return {
+        "network": [np.asarray(w).tolist() for w in model.get_weights()],
+        "states": [
+            [np.asarray(copy).tolist() for copy in state]
+            for state in zip(*copies)
+        ],
+        "history": history.history,
+        "gramian": gramian,
+    }
+
+
+def copies_of(variable, strategy):
+    """Lists the values that the replicas have of a variable."""
+    if strategy is not None:
+        return strategy.experimental_local_results(variable.value)
+    if keras.backend.backend() == "jax":
+        return [s.data for s in variable.value.addressable_shards]
+    return [ops.convert_to_numpy(variable)]
+
+
+if __name__ == "__main__":
+    kind, path, *cases = sys.argv[1:]
+    # Before anything is computed.
+    strategy = set_up_devices(kind)
+    results = {c: train(c, *SIZES[kind], strategy) for c in cases or CASES}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(results, file)
