@@ -51,8 +51,13 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
 
     If the loss of a task is NaN or infinite, the weighting keeps its weights
     and state, the model does as any Keras model (its parameters turn NaN;
-    `keras.callbacks.TerminateOnNaN` stops it, and a `LossScaleOptimizer` skips
-    the step), and a warning at the end of the epoch names the task.
+    `keras.callbacks.TerminateOnNaN` stops it), and a warning at the end of the
+    epoch names the task.
+
+    A step that a `LossScaleOptimizer` skips, as float16 has by default, changes
+    no state of the weighting either, also where the losses are finite and only
+    their gradients overflow. bfloat16, as in any Keras model, has none, unless
+    the optimizer is put into one.
 
     Limits are those of Keras: `steps_per_execution` is 1 on PyTorch, and what
     it saves there trains on other backends after another `compile`; it exports

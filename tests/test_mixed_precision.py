@@ -1,8 +1,12 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
 
 import keras_mtl
+from keras_mtl import weightings
+from tests import utils
 
 METHODS = ["equal", "igb_v1", "uncertainty", "sum", "nash_mtl"]
 
@@ -15,7 +19,49 @@ def policy(request):
     keras.config.set_dtype_policy(before)
 
 
-def build(weighting, optimizer="sgd", cls=keras_mtl.MultiTaskModel):
+def igb_v2(agent):
+    # Its agent gives the weights, and learns, from the second epoch on.
+    return weightings.IGBv2(
+        agent=agent,
+        base_epoch=1,
+        update_epoch=2,
+        use_epoch=2,
+        update_every=1,
+        updates=2,
+        batch_size=4,
+        buffer_size=2,
+        hidden_units=(4,),
+        seed=0,
+    )
+
+
+def all_cases():
+    cases = {}
+    for name in weightings.names():
+        cls = type(weightings.get(name))
+        cases[name] = cls
+        if cls.needs_gradients:
+            # Such that the skipped step is one that computes weights.
+            options = {"update_every": 2} if cls.is_linear else {}
+            cases[f"{name}-features"] = functools.partial(
+                cls, gradients="features", **options
+            )
+    return {
+        **cases,
+        "igb_v2": lambda: igb_v2("keras"),
+        "igb_v2-chain": lambda: [igb_v2("keras"), "nash_mtl"],
+        "famo-chain": lambda: ["famo", weightings.MoCo(update_every=2)],
+    }
+
+
+CASES = all_cases()
+COMPILED = ["uncertainty", "famo", "igb_v2-chain", "nash_mtl-features"]
+MODES = [("eager", case) for case in CASES]
+if "compiled" in utils.MODES:
+    MODES += [("compiled", case) for case in COMPILED]
+
+
+def build(weighting, optimizer="sgd", cls=keras_mtl.MultiTaskModel, **settings):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
     features = keras.layers.Dense(8, activation="relu")(inputs)
@@ -24,7 +70,7 @@ def build(weighting, optimizer="sgd", cls=keras_mtl.MultiTaskModel):
     }
     model = cls(inputs, outputs)
     options = {} if weighting is None else {"weighting": weighting}
-    model.compile(optimizer, loss="mse", **options)
+    model.compile(optimizer, loss="mse", **options, **settings)
     return model
 
 
@@ -141,3 +187,57 @@ def test_gradients_that_overflow_leave_the_state_as_it_is(gradients):
         np.testing.assert_array_equal(new, old)
     for new, old in zip(values(nash.variables), state):
         np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("mode, case", MODES)
+def test_a_skipped_step_teaches_no_weighting_anything(mode, case):
+    check_skipped_steps(CASES[case](), **utils.MODES[mode])
+
+
+@pytest.mark.parametrize("case", ["uncertainty", "nash_mtl-features"])
+def test_a_skipped_step_in_bfloat16(case):
+    """Where the user has asked for a `LossScaleOptimizer`."""
+    check_skipped_steps(
+        CASES[case](), "mixed_bfloat16", too_large=np.inf, **utils.EAGER
+    )
+
+
+def check_skipped_steps(
+    weighting, policy="mixed_float16", too_large=2.0**40, **settings
+):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        optimizer = keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.SGD(0.01), initial_scale=2.0**8
+        )
+        model = build(weighting, optimizer, **settings)
+    finally:
+        keras.config.set_dtype_policy(before)
+    x, y = data()
+    model.fit(x, y, epochs=2, verbose=0)
+    variables = [
+        *model.trainable_variables,
+        *model.weighting.variables,
+        *model.weighting.untracked_variables(),
+    ]
+    known = values(variables)
+
+    def check_skips(x, scale):
+        optimizer.dynamic_scale.assign(scale)
+        loss = model.train_on_batch(x, y, return_dict=True)["loss"]
+        assert float(optimizer.dynamic_scale) == scale / 2
+        for v, new, old in zip(variables, values(variables), known):
+            np.testing.assert_array_equal(new, old, v.name)
+        return loss
+
+    # The losses are finite, and only their gradients are not.
+    assert np.isfinite(check_skips(x, too_large))
+    infinite = x.copy()
+    infinite[0, 0] = np.inf
+    check_skips(infinite, 2.0**8)
+    # The next step is as any other.
+    model.train_on_batch(x, y)
+    changed = values(variables)
+    assert all(np.all(np.isfinite(value)) for value in changed)
+    assert np.any(changed[0] != known[0])

@@ -116,6 +116,10 @@ class Agent(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def untracked_variables(self):
+        """Lists the state that is not in Keras variables."""
+        return []
+
     def get_networks(self):
         """Returns the weights of all networks as NumPy arrays.
 

@@ -142,6 +142,9 @@ class TFAgentsAgent(Agent):
         ]
         return [variable for part in parts for variable in part]
 
+    def untracked_variables(self):
+        return self.tf_variables
+
     # AutoGraph would translate TF-Agents, which takes seconds.
     @tf.autograph.experimental.do_not_convert
     def act(self, observation, noise):

@@ -5,6 +5,8 @@ from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
 
 from keras_mtl import balancing
+from keras_mtl.backend.skipped_step import is_skipped
+from keras_mtl.backend.skipped_step import scales_loss
 
 
 class BackendTrainer:
@@ -14,7 +16,29 @@ class BackendTrainer:
         logs, new_state = self._train_step(state, data)
         if self.weighting.needs_losses_after:
             new_state = self._tell_losses_after(state, new_state, data)
+        if scales_loss(self):
+            new_state = self._undo_if_skipped(state, new_state)
         return logs, new_state
+
+    def _undo_if_skipped(self, old_state, state):
+        """See `backend.skipped_step`, which is the same with variables."""
+        with self._optimizer_scope(old_state[2]):
+            scale = self.optimizer.scale_loss(jnp.ones(()))
+        trainable, others, *rest = state
+        with self._optimizer_scope(rest[0]):
+            skipped = is_skipped(self.optimizer, scale)
+        own = {id(v) for v in self.weighting.variables}
+        others = [
+            jnp.where(skipped, old, new) if id(v) in own else new
+            for v, old, new in zip(
+                self.non_trainable_variables, old_state[1], others
+            )
+        ]
+        return (trainable, others, *rest)
+
+    def _optimizer_scope(self, optimizer_state):
+        pairs = zip(self.optimizer.variables, optimizer_state)
+        return keras.StatelessScope(pairs)
 
     def _tell_losses_after(self, old_state, state, data):
         """See `backend.after_step`, which is the same with variables."""
@@ -41,9 +65,7 @@ class BackendTrainer:
 
     def _train_step(self, state, data):
         trainable, others, optimizer_state, metrics_state = state
-        with keras.StatelessScope(
-            zip(self.optimizer.variables, optimizer_state)
-        ):
+        with self._optimizer_scope(optimizer_state):
             rate = jnp.asarray(self.optimizer.learning_rate, "float32")
             scale = self.optimizer.scale_loss(jnp.ones(()))
         rates = {id(v) for v in self.weighting.learning_rate_variables}

@@ -7,17 +7,19 @@ from keras_mtl import balancing
 from keras_mtl.backend.after_step import state_kept
 from keras_mtl.backend.after_step import step_with_losses_after
 from keras_mtl.backend.pullback import Pullback
+from keras_mtl.backend.skipped_step import undone_if_skipped
 
 
 class BackendTrainer:
     """`train_step` on PyTorch."""
 
     def train_step(self, data):
-        if self.weighting.needs_losses_after:
-            return step_with_losses_after(
-                self, self._train_step, data, from_here()
-            )
-        return self._train_step(data)
+        with undone_if_skipped(self):
+            if self.weighting.needs_losses_after:
+                return step_with_losses_after(
+                    self, self._train_step, data, from_here()
+                )
+            return self._train_step(data)
 
     def _train_step(self, data):
         for variable in self.weighting.learning_rate_variables:

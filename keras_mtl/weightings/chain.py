@@ -86,6 +86,10 @@ class Chain(Weighting):
         for weighting in self.weightings:
             weighting.on_epoch_end()
 
+    def untracked_variables(self):
+        parts = [w.untracked_variables() for w in self.weightings]
+        return sum(parts, [])
+
     @property
     def learning_rate_variables(self):
         parts = [w.learning_rate_variables for w in self.weightings]

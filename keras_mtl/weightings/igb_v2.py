@@ -157,6 +157,9 @@ class IGBv2(IGBv1):
     def unguarded_variables(self):
         return [*self.buffer.variables, *self.learner.variables]
 
+    def untracked_variables(self):
+        return self.learner.untracked_variables()
+
     def call(self, losses, gramian=None):
         self._check_shapes(losses, gramian)
         self.train_agent(losses)

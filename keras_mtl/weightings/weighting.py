@@ -180,6 +180,10 @@ class Weighting(keras.layers.Layer):
         """
         return []
 
+    def untracked_variables(self):
+        """Lists state that is not in Keras variables, in TensorFlow's say."""
+        return []
+
     def weigh(self, losses, gramian):
         """Calls `compute_weights` with what it needs."""
         weights = self.compute_weights(losses)

@@ -14,6 +14,9 @@ from keras import tree
 from keras_mtl import agents
 from keras_mtl.agents import noise as noises
 from keras_mtl.agents.legacy_keras import import_tf_agents
+from tests import utils
+from tests.test_mixed_precision import check_skipped_steps
+from tests.test_mixed_precision import igb_v2
 
 ROOT = pathlib.Path(__file__).parents[2]
 MISSING = [
@@ -549,6 +552,11 @@ def test_says_that_it_needs_tensorflow():
     with pytest.raises(ImportError, match="needs the TensorFlow backend"):
         agents.get("tf_agents")
     assert agents.get("auto") is agents.KerasAgent
+
+
+@needs_tf_agents
+def test_a_skipped_step_teaches_it_nothing():
+    check_skipped_steps(igb_v2("tf_agents"), **utils.EAGER)
 
 
 @needs_tf_agents
