@@ -252,6 +252,12 @@ def test_arguments_of_gradient_balancing(options, text):
         weightings.Sum(**options)
 
 
+@pytest.mark.parametrize("cls", [weightings.NashMTL, weightings.MGDA])
+def test_gradient_balancing_of_logarithms(cls):
+    with raises(["`scale_invariant` is for loss balancing", f"{cls.__name__}"]):
+        cls(scale_invariant=True)
+
+
 def test_a_backend_that_does_not_train():
     code = "import keras_mtl"
     env = {**os.environ, "KERAS_BACKEND": "numpy"}

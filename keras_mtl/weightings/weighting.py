@@ -71,7 +71,8 @@ class Weighting(keras.layers.Layer):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.scale_invariant = scale_invariant
-        if scale_invariant:
+        # Of gradient balancing it is refused, and there it may be a property.
+        if scale_invariant and not self.needs_gradients:
             self.needs_positive_losses = True
 
     def build(self, losses_shape, gramian_shape=None):
