@@ -30,8 +30,9 @@ def read(path):
             written_as = str(state.pop("format"))
             tasks = json.loads(str(state.pop("tasks")))
         except (
-            *(AttributeError, EOFError, KeyError, NotImplementedError),
-            *(OSError, TypeError, ValueError),
+            *(AttributeError, EOFError, KeyError, OSError),
+            # Of a zip that is, or seems to be, encrypted.
+            *(RuntimeError, TypeError, ValueError),
             *(zipfile.BadZipFile, zlib.error),
         ) as error:
             raise foreign(path, error) from error

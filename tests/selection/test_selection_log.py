@@ -92,6 +92,14 @@ def npy(value):
     return file.getvalue()
 
 
+def encrypted():
+    content = bytearray(npz(format="keras_mtl.SelectionLog 1", tasks='["a"]'))
+    # The flags of the first entry, where it begins and in the directory.
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
 def other_zip():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -115,6 +123,7 @@ def other_zip():
         npz(format="keras_mtl.SelectionLog 1", tasks='["a", "b"]'),
         npz(format="keras_mtl.SelectionLog 1", tasks="3"),
         other_zip(),
+        encrypted(),
     ],
 )
 def test_foreign_files(tmp_path, content):
