@@ -252,6 +252,33 @@ def test_arguments_of_gradient_balancing(options, text):
         weightings.Sum(**options)
 
 
+@pytest.mark.parametrize("value", [-1.0, np.nan])
+@pytest.mark.parametrize(
+    "cls, name",
+    [
+        (weightings.Uncertainty, "learning_rate"),
+        (weightings.FAMO, "gamma"),
+        (weightings.FAMO, "learning_rate"),
+        (weightings.GradNorm, "alpha"),
+        (weightings.GradNorm, "learning_rate"),
+        (weightings.SDMGrad, "momentum"),
+        (weightings.IGBv2, "discount"),
+        (weightings.IGBv2, "buffer_size"),
+        (weightings.IGBv2, "update_every"),
+        (weightings.IGBv2, "logit_bound"),
+    ],
+)
+def test_numbers_out_of_range(cls, name, value):
+    with raises([f"`{name}`", "Received: ", name, str(value)]):
+        cls(**{name: value})
+
+
+def test_smallest_losses_that_are_not_finite():
+    for value in (np.nan, [0.0, np.inf]):
+        with raises(["`min_losses` to be finite", "Received: min_losses"]):
+            weightings.FAMO(min_losses=value)
+
+
 @pytest.mark.parametrize("cls", [weightings.NashMTL, weightings.MGDA])
 def test_gradient_balancing_of_logarithms(cls):
     with raises(["`scale_invariant` is for loss balancing", f"{cls.__name__}"]):

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -96,6 +97,16 @@ def go_on(folder, names):
         model = keras.models.load_model(pathlib.Path(folder) / f"{name}.keras")
         histories[name] = fit(model, epochs=2)
     return histories
+
+
+@pytest.mark.parametrize("weighting", ["uncertainty", "imtl_l", "famo"])
+def test_loads_without_a_warning(weighting, tmp_path):
+    model = compiled(weighting, **utils.EAGER)
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        keras.models.load_model(tmp_path / "model.keras")
 
 
 def in_a_new_process(code, **env):

@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -45,6 +47,18 @@ class FAMO(Weighting):
         self, gamma=0.01, learning_rate=0.025, min_losses=0.0, **kwargs
     ):
         super().__init__(**kwargs)
+        if not gamma >= 0 or not learning_rate > 0:
+            raise ValueError(
+                "Expected `gamma` not to be negative and `learning_rate` to be "
+                f"positive. Received: gamma={gamma}, "
+                f"learning_rate={learning_rate}"
+            )
+        smallest = min_losses if _is_list(min_losses) else [min_losses]
+        if not all(map(math.isfinite, smallest)):
+            raise ValueError(
+                "Expected `min_losses` to be finite. "
+                f"Received: min_losses={min_losses}"
+            )
         self.gamma = gamma
         self.learning_rate = learning_rate
         self.min_losses = min_losses

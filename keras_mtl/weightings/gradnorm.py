@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -50,6 +52,12 @@ class GradNorm(GradientWeighting):
             weigh_heads=weigh_heads,
             **kwargs,
         )
+        if not 0 <= alpha < math.inf or not learning_rate > 0:
+            raise ValueError(
+                "Expected `alpha` to be finite and not negative and "
+                "`learning_rate` to be positive. "
+                f"Received: alpha={alpha}, learning_rate={learning_rate}"
+            )
         self.alpha = alpha
         self.learning_rate = learning_rate
 

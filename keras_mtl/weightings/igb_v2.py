@@ -113,6 +113,25 @@ class IGBv2(IGBv1):
                 'Expected `reward` to be "min" or "mean". '
                 f"Received: reward={reward!r}"
             )
+        sizes = {
+            "update_every": update_every,
+            "updates": updates,
+            "batch_size": batch_size,
+            "buffer_size": buffer_size,
+            "learning_rate": learning_rate,
+            "logit_bound": logit_bound,
+        }
+        bad = {name: value for name, value in sizes.items() if not value > 0}
+        if bad:
+            raise ValueError(
+                f"Expected {', '.join(f'`{name}`' for name in bad)} to be "
+                f"positive. Received: {bad}"
+            )
+        if not 0 <= discount <= 1:
+            raise ValueError(
+                "Expected `discount` to be in [0, 1]. "
+                f"Received: discount={discount}"
+            )
         self.agent = agent
         self.update_epoch = update_epoch
         self.use_epoch = use_epoch

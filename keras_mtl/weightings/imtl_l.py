@@ -60,7 +60,7 @@ class IMTLL(Weighting):
     def compute_weights(self, losses):
         weights = ops.exp(self.log_scale)
         if self.needs_learning_rate:
-            rate = ops.convert_to_tensor(self.model_learning_rate)
+            rate = ops.copy(self.model_learning_rate)
             self.optimizer.learning_rate = rate
         gradient = weights * losses - 1.0
         self.train_where(losses > TINY, gradient, self.log_scale)

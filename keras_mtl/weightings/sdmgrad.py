@@ -65,6 +65,11 @@ class SDMGrad(GradientWeighting):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                "Expected `momentum` to be in [0, 1). "
+                f"Received: momentum={momentum}"
+            )
         if not lambda_ >= 0:
             raise ValueError(
                 "Expected `lambda_` not to be negative. "

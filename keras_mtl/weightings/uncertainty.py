@@ -44,6 +44,11 @@ class Uncertainty(Weighting):
                 f"Expected `form` to be one of {list(FORMS)} or a list of "
                 f"them. Received: form={form}"
             )
+        if learning_rate is not None and not learning_rate > 0:
+            raise ValueError(
+                "Expected `learning_rate` to be positive or None. "
+                f"Received: learning_rate={learning_rate}"
+            )
         self.form = form
         self.learning_rate = learning_rate
 
@@ -70,7 +75,7 @@ class Uncertainty(Weighting):
         factors = ops.convert_to_tensor(self.factors, "float32")
         weights = factors * ops.exp(-self.log_variance)
         if self.needs_learning_rate:
-            rate = ops.convert_to_tensor(self.model_learning_rate)
+            rate = ops.copy(self.model_learning_rate)
             self.optimizer.learning_rate = rate
         gradient = 0.5 - weights * losses
         self.train_where(losses != 0.0, gradient, self.log_variance)
