@@ -765,6 +765,11 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     def _get_metrics_result_or_logs(self, logs):
         if isinstance(logs, StepLogs):
             return self._steps.epoch_logs(self.get_metrics_result())
+        results = self.get_metrics_result()
+        if set(logs) == set(_without_weights(results)):
+            # Of `evaluate`; Keras would take the logs of the last step, which
+            # with several replicas are a mean of what each of them has.
+            return _without_weights(results)
         return super()._get_metrics_result_or_logs(logs)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -778,7 +783,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         # The weights are of training: `evaluate` does not report them.
         result = super().test_step(*args)
         logs, *state = result if isinstance(result, tuple) else (result,)
-        logs = {k: v for k, v in logs.items() if not k.startswith("weight/")}
+        logs = _without_weights(logs)
         return (logs, *state) if state else logs
 
 
@@ -858,6 +863,10 @@ def _in_own_order(fit, args, kwargs):
             f"{arguments['steps_per_epoch']}"
         )
     return {**arguments, "shuffle": False}
+
+
+def _without_weights(logs):
+    return {k: v for k, v in logs.items() if not k.startswith("weight/")}
 
 
 def _as_list(callbacks):
