@@ -63,6 +63,7 @@ def train(agent, folder=None, kill_in=None, seed=0):
     x = keras.Input((3,))
     h = layers.Dense(6, activation="tanh")(x)
     h = layers.BatchNormalization()(h)
+    h = layers.Dropout(0.2)(h)
     model = keras_mtl.MultiTaskModel(x, {t: layers.Dense(1)(h) for t in Y})
     rate = keras.optimizers.schedules.CosineDecay(0.02, EPOCHS * STEPS)
     model.compile(
@@ -88,11 +89,8 @@ def train(agent, folder=None, kill_in=None, seed=0):
     if kill_in is not None:
         callbacks.append(Kill(kill_in))
     history = model.fit(
-        X,
-        Y,
-        batch_size=BATCH,
+        keras_mtl.datasets.ShuffledBatches(X, Y, batch_size=BATCH, seed=2),
         epochs=EPOCHS,
-        shuffle=False,
         verbose=0,
         callbacks=callbacks,
     )
