@@ -16,6 +16,7 @@ from keras.src.trainers.compile_utils import get_loss
 from keras.src.utils.tracking import DotNotTrackScope
 
 from keras_mtl import balancing
+from keras_mtl import exporting
 from keras_mtl import labels
 from keras_mtl import weightings
 from keras_mtl import whole_batch
@@ -59,9 +60,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     their gradients overflow. bfloat16, as in any Keras model, has none, unless
     the optimizer is put into one.
 
-    Limits are those of Keras: `steps_per_execution` is 1 on PyTorch, and what
-    it saves there trains on other backends after another `compile`; it exports
-    SavedModels on TensorFlow and JAX.
+    Limits are those of Keras: `steps_per_execution` is 1 on PyTorch, and
+    SavedModels are exported on TensorFlow and JAX.
 
     Args:
         inputs: Input tensors, as of `keras.Model`.
@@ -313,9 +313,10 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     def get_compile_config(self):
         if not self.compiled:
             return {}
-        return SerializableDict(
+        config = SerializableDict(
             **self._compile_config.config, weighting=self.weighting
         ).serialize()
+        return _for_every_backend(config)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -459,10 +460,63 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         gramian = TaskGramian(self, gradients, shared, compiled=False)
         return gramian(x, y, sample_weight)
 
-    def export(self, filepath, *args, **kwargs):
-        """Exports the network alone, as `keras.Model.export`."""
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        *args,
+        preprocessor=None,
+        **kwargs,
+    ):
+        """Exports the network alone, as `keras.Model.export`.
+
+        What loads it needs neither Keras nor this package. The outputs of an
+        ONNX file have the names of the model's outputs.
+
+        Args:
+            filepath: Path of the folder or file.
+            format: As of `keras.Model.export`, as are all arguments that are
+                not listed here. ONNX (`format="onnx"`) takes the packages of
+                `keras-mtl[onnx]` and, on JAX, `jax2onnx`.
+            preprocessor: A preprocessor of KerasHub, or another function of
+                tensors of TensorFlow, that makes the network's inputs. The
+                SavedModel then takes what the preprocessor takes, by default
+                one batch of strings, else what `input_signature` says, and
+                `network` is the endpoint without it. What loads a tokenizer
+                imports `tensorflow_text`.
+
+        Raises:
+            ValueError: If there is a `preprocessor` and the format or the
+                backend has no SavedModel, if it does not return all inputs, or
+                if an input and an output of an ONNX file have one name.
+
+        Example:
+
+        ```python
+        preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(
+            "bert_tiny_en_uncased", sequence_length=64
+        )
+        model.export("saved_models/sentiment", preprocessor=preprocessor)
+
+        # Where there is TensorFlow alone:
+        served = tf.saved_model.load("saved_models/sentiment")
+        served.serve(tf.constant(["A good film."]))
+        ```
+        """
         network = Functional(self.input, self.output, name=self.name)
-        network.export(filepath, *args, **kwargs)
+        # Keras asks for it before it writes ONNX.
+        network._called = True
+        if preprocessor is not None:
+            exporting.check_serves_preprocessor(format)
+            exporting.export_with_preprocessor(
+                network, filepath, preprocessor, *args, **kwargs
+            )
+            return
+        if format == "onnx":
+            exporting.check_onnx_names(self.inputs, self.output_keys)
+        network.export(filepath, format, *args, **kwargs)
+        if format == "onnx":
+            exporting.name_onnx_outputs(filepath, self.output_keys)
 
     def make_train_function(self, force=False):
         if self._is_selecting:
@@ -785,6 +839,21 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         logs, *state = result if isinstance(result, tuple) else (result,)
         logs = _without_weights(logs)
         return (logs, *state) if state else logs
+
+
+def _for_every_backend(config):
+    """Names optimizers as Keras does; those of PyTorch have their own names.
+
+    There, `keras.optimizers.Adam` makes an object of another class.
+    """
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_for_every_backend, config))
+    if not isinstance(config, dict):
+        return config
+    config = {key: _for_every_backend(value) for key, value in config.items()}
+    if str(config.get("module")).startswith("keras.src.backend.torch."):
+        config.update(module="keras.optimizers", registered_name=None)
+    return config
 
 
 def _seeds(model):

@@ -157,10 +157,6 @@ def test_training_goes_on_in_a_new_process(interrupted):
 OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != utils.BACKEND]
 
 
-@pytest.mark.skipif(
-    utils.BACKEND == "torch",
-    reason="what Keras saves with PyTorch names an optimizer of PyTorch",
-)
 @pytest.mark.parametrize("other", OTHERS)
 def test_training_goes_on_with_another_backend(interrupted, other):
     if importlib.util.find_spec(other) is None:
@@ -175,6 +171,20 @@ def test_training_goes_on_with_another_backend(interrupted, other):
             np.testing.assert_allclose(
                 histories[name][key], losses, 1e-4, 1e-5, err_msg=name + key
             )
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_optimizers_are_saved_for_every_backend(wrapped):
+    optimizer = keras.optimizers.AdamW(0.02)
+    if wrapped:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    config = compiled("igb_v1", optimizer=optimizer).get_compile_config()
+    assert "keras.src." not in json.dumps(config)
+    loaded = keras.saving.deserialize_keras_object(config["optimizer"])
+    assert type(loaded) is type(optimizer)
+    loaded = getattr(loaded, "inner_optimizer", loaded)
+    assert isinstance(loaded, keras.optimizers.AdamW)
+    np.testing.assert_allclose(loaded.learning_rate + 0, 0.02)
 
 
 def test_a_loaded_model_is_compiled_as_it_was(tmp_path):
