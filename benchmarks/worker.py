@@ -35,7 +35,7 @@ class Worker:
         """Returns the mean seconds of one call of `prepare(label)()`."""
         return self._ask(label, repeats)["seconds"]
 
-    def peak_memory(self, label):
+    def peakmemory(self, label):
         """Returns the MiB that a call takes at most, above those at the start.
 
         What compiling took before is not counted.
@@ -74,7 +74,7 @@ def serve(prepare):
         label, repeats = request["label"], request["repeats"]
         try:
             if at_start is None:
-                at_start = _memory("VmRSS")
+                at_start = memory("VmRSS")
             if label not in functions:
                 functions[label] = prepare(label)
                 functions[label]()
@@ -84,14 +84,14 @@ def serve(prepare):
                 functions[label]()
             answer = {
                 "seconds": (time.perf_counter() - start) / repeats,
-                "peak_mib": _memory("VmHWM") - at_start,
+                "peak_mib": memory("VmHWM") - at_start,
             }
         except Exception as error:
             answer = {"error": f"{label}: {type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 
 
-def _memory(name):
+def memory(name):
     """Returns an entry of this process, in MiB (Linux)."""
     with open("/proc/self/status") as file:
         for line in file:
