@@ -36,6 +36,12 @@ BUDGETS = {
         "methods": ["sum", "upgrad"],
         "points": 1,
     },
+    "production": {
+        "tasks": ["mu", "zpve"],
+        "molecules": 200,
+        "epochs": 4,
+        "kill_in_epoch": 3,
+    },
 }
 # A path of a machine: `/home/...`, `C:\...`, but not that of an address.
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~<-])(/[\w.-]+/|[A-Z]:\\)|~/")
@@ -155,6 +161,14 @@ def test_quick_start_shows_the_table_and_the_plots():
     for text in ["equal", "igb_v1", "nash_mtl", "zpve_mae", "Δm (%)", "rank"]:
         assert text in table
     assert len(pictures(notebook)) == 4
+
+
+def test_production_shows_that_the_killed_training_ends_as_the_whole_one():
+    text = printed(read(FOLDER / "production.ipynb"))
+    differences = re.findall(r"^of the \w+ +(\S+)$", text, re.MULTILINE)
+    assert len(differences) == 4
+    assert all(float(value) <= 1e-6 for value in differences)
+    assert "keras_mtl imported: False" in text
 
 
 @pytest.mark.parametrize(
