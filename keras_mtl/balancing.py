@@ -26,6 +26,7 @@ from keras import ops
 from keras.src.losses.loss import scale_loss_for_distribution
 
 from keras_mtl.backend import replicas
+from keras_mtl.weightings.weighting import TINY
 
 
 def measured_variables(split, weighting):
@@ -149,8 +150,11 @@ def balanced_gradients(
             lambda: gramian(jacobian()),
             lambda: ops.eye(num_tasks),
         )
-    weights = weighting(losses, inner_products)
-    scaled = weights * weighting.direction_scale(weights, inner_products)
+    weights = scaled = weighting(losses, inner_products)
+    # Whether it is that of this step and of the whole batch.
+    is_exact = weighting.update_every == 1 and weighting.gramian_batch == 1
+    if is_exact:
+        scaled = weights * weighting.direction_scale(weights, inner_products)
 
     def combine(block):
         if weighting.is_linear:
@@ -158,8 +162,7 @@ def balanced_gradients(
         return block.combine_by(weighting, scaled, num_tasks)
 
     if (
-        weighting.update_every == 1
-        and weighting.gramian_batch == 1
+        is_exact
         and weighting.gradients == "parameters"
         and len(measured) == len(split.shared_variables)
     ):
@@ -176,6 +179,13 @@ def balanced_gradients(
             for key in split.boundary
         }
         gradients = _pull_back(split, pullback, combined, scaled)
+        if weighting.max_norm is not None and not is_exact:
+            direction = combined.values()
+            if weighting.gradients == "parameters":
+                direction = [gradients[id(v)] for v in measured]
+            norm = _norm_over_replicas(weighting, direction) / loss_scale
+            scale = weighting.scale_of_norm(norm)
+            gradients = {k: _scale(g, scale) for k, g in gradients.items()}
     head_weights = weighting.head_weights()
     for i, task in enumerate(split.tasks):
         for v, g in zip(split.head_variables[task], head_gradients[task]):
@@ -227,6 +237,25 @@ def _over_replicas(weighting, measured, jacobian, gramian):
         rows = replicas.total(rows)
         whole = gramian([Block(ops.unstack(matrix)) for matrix in rows])
     return None, ops.where(due, whole, ops.eye(num_tasks))
+
+
+def _norm_over_replicas(weighting, direction):
+    """Returns the norm of a direction to which each replica contributes."""
+
+    def total(value):
+        # Each replica has other features, and the same parameters.
+        if weighting.gradients == "features":
+            return replicas.total(value)
+        return value
+
+    parts = [ops.cast(x, "float32") for x in direction if x is not None]
+    if weighting.gradients == "parameters":
+        parts = replicas.total(parts)
+    # The squares may leave the range of float32 before the norm does.
+    scale = total(_sum([ops.max(ops.abs(x)) for x in parts]))
+    scale = ops.maximum(scale, TINY)
+    squares = _sum([ops.sum(ops.square(x / scale)) for x in parts])
+    return scale * ops.sqrt(total(squares))
 
 
 class Block:

@@ -496,6 +496,32 @@ def test_max_norm_clips_the_direction_on_the_shared_variables():
     )
 
 
+@pytest.mark.parametrize("gradients", ["parameters", "features"])
+@pytest.mark.parametrize(
+    "options", [{"update_every": 3}, {"gramian_batch": 0.5}], ids=str
+)
+def test_max_norm_is_that_of_this_step(gradients, options):
+    model, tasks = build(plain_graph)
+    x, y = data_for(model, tasks)
+    weights, before = [5.0, 10.0, 20.0], utils.arrays(model.trainable_variables)
+
+    def second_direction(**options):
+        weighting = utils.FixedWeights(weights, gradients=gradients, **options)
+        compile_with(model, tasks, weighting)
+        directions = []
+        for _ in range(2):
+            for v, value in zip(model.trainable_variables, before):
+                v.assign(value)
+            directions.append(trained_direction(model, x, y))
+        return directions[1], np.array(weighting.gramian)
+
+    free, gramian = second_direction()
+    norm = np.sqrt(weights @ gramian @ weights)
+    direction, _ = second_direction(max_norm=0.01 * norm, **options)
+    expected = [0.01 * part for part in free[:4]] + free[4:]
+    assert_all_close(direction, expected)
+
+
 def test_layers_that_are_frozen_after_compile_stay_as_they_are():
     model, tasks = build(plain_graph)
     x, y = data_for(model, tasks)

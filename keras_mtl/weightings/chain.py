@@ -141,5 +141,12 @@ class Chain(Weighting):
     def is_due(self):
         return self.weightings[-1].is_due()
 
+    @property
+    def max_norm(self):
+        return self.weightings[-1].max_norm
+
+    def scale_of_norm(self, norm):
+        return self.weightings[-1].scale_of_norm(norm)
+
     def direction_scale(self, weights, gramian):
         return self.weightings[-1].direction_scale(weights, gramian)

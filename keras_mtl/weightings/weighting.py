@@ -447,6 +447,10 @@ class GradientWeighting(Weighting):
         scale = ops.maximum(ops.max(ops.abs(gramian)), TINY)
         squared = ops.sum(weights * ops.matmul(gramian / scale, weights))
         norm = ops.sqrt(ops.maximum(squared, 0.0)) * ops.sqrt(scale)
+        return self.scale_of_norm(norm)
+
+    def scale_of_norm(self, norm):
+        """Factor, at most 1, that brings a direction to `max_norm`."""
         return self.max_norm / ops.maximum(norm, self.max_norm)
 
     def combine(self, matrix, weights):
