@@ -239,7 +239,7 @@ def test_what_a_weighting_is_called_with():
     [
         ({"gradients": "all"}, ['"parameters" or "features"', "'all'"]),
         ({"update_every": 0}, ["`update_every` to be a positive", "=0"]),
-        ({"max_norm": -1.0}, ["`max_norm` to be positive or None", "=-1.0"]),
+        ({"max_norm": -1.0}, ["`max_norm` to be positive and finite or None", "=-1.0"]),
         (
             {"gradients": "features", "shared": ["x"]},
             ["`shared` names the layers", "shared=['x']"],
@@ -270,6 +270,25 @@ def test_arguments_of_gradient_balancing(options, text):
 )
 def test_numbers_out_of_range(cls, name, value):
     with raises([f"`{name}`", "Received: ", name, str(value)]):
+        cls(**{name: value})
+
+
+def numeric_arguments():
+    """Lists the methods' arguments that are numbers."""
+    for method in weightings.names():
+        config = weightings.get(method).get_config()
+        for name, value in config.items():
+            if name.startswith("learning_rate") or (
+                isinstance(value, (int, float)) and not isinstance(value, bool)
+            ):
+                yield method, name
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("method, name", [*numeric_arguments()])
+def test_numbers_that_are_not_finite(method, name, value):
+    cls = type(weightings.get(method))
+    with raises([f"`{name}`", "Received: ", str(value)]):
         cls(**{name: value})
 
 

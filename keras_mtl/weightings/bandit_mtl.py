@@ -54,13 +54,14 @@ class BanditMTL(Weighting):
 
     def __init__(self, rho=1.2, eta=0.5, **kwargs):
         super().__init__(**kwargs)
-        if not rho >= 0:
+        if not 0 <= rho < math.inf:
             raise ValueError(
-                f"Expected `rho` not to be negative. Received: rho={rho}"
+                "Expected `rho` to be finite and not negative. "
+                f"Received: rho={rho}"
             )
-        if not eta > 0:
+        if not 0 < eta < math.inf:
             raise ValueError(
-                f"Expected `eta` to be positive. Received: eta={eta}"
+                f"Expected `eta` to be positive and finite. Received: eta={eta}"
             )
         self.rho = rho
         self.eta = eta

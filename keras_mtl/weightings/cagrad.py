@@ -1,3 +1,5 @@
+import math
+
 import keras
 
 from keras_mtl.solvers.cagrad import conflict_averse
@@ -39,9 +41,9 @@ class CAGrad(GradientWeighting):
 
     def __init__(self, c=0.4, rescale=0, **kwargs):
         super().__init__(**kwargs)
-        if not c >= 0:
+        if not 0 <= c < math.inf:
             raise ValueError(
-                f"Expected `c` not to be negative. Received: c={c}"
+                f"Expected `c` to be finite and not negative. Received: c={c}"
             )
         if rescale not in (0, 1, 2):
             raise ValueError(

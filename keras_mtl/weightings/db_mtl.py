@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -56,9 +58,9 @@ class DBMTL(GradientWeighting):
             raise ValueError(
                 f"Expected `beta` to be in [0, 1). Received: beta={beta}"
             )
-        if not beta_sigma >= 0:
+        if not 0 <= beta_sigma < math.inf:
             raise ValueError(
-                "Expected `beta_sigma` not to be negative. "
+                "Expected `beta_sigma` to be finite and not negative. "
                 f"Received: beta_sigma={beta_sigma}"
             )
         self.beta = beta

@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -44,9 +46,9 @@ class DWA(Weighting):
 
     def __init__(self, temperature=2.0, window="epoch", **kwargs):
         super().__init__(**kwargs)
-        if not temperature > 0:
+        if not 0 < temperature < math.inf:
             raise ValueError(
-                "Expected `temperature` to be positive. "
+                "Expected `temperature` to be positive and finite. "
                 f"Received: temperature={temperature}"
             )
         if window != "epoch" and not (isinstance(window, int) and window > 0):

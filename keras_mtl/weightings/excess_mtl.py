@@ -58,9 +58,9 @@ class ExcessMTL(GradientWeighting):
 
     def __init__(self, eta=0.01, warmup_steps=1, weigh_heads=True, **kwargs):
         super().__init__(weigh_heads=weigh_heads, **kwargs)
-        if not eta > 0:
+        if not 0 < eta < math.inf:
             raise ValueError(
-                f"Expected `eta` to be positive. Received: eta={eta}"
+                f"Expected `eta` to be positive and finite. Received: eta={eta}"
             )
         if not isinstance(warmup_steps, int) or warmup_steps < 1:
             raise ValueError(

@@ -1,3 +1,5 @@
+import math
+
 import keras
 
 from keras_mtl.solvers.fairgrad import fair_weights
@@ -40,9 +42,10 @@ class FairGrad(GradientWeighting):
 
     def __init__(self, alpha=2.0, **kwargs):
         super().__init__(**kwargs)
-        if not alpha > 0:
+        if not 0 < alpha < math.inf:
             raise ValueError(
-                f"Expected `alpha` to be positive. Received: alpha={alpha}"
+                "Expected `alpha` to be positive and finite. "
+                f"Received: alpha={alpha}"
             )
         self.alpha = alpha
 

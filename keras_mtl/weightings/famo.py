@@ -47,10 +47,10 @@ class FAMO(Weighting):
         self, gamma=0.01, learning_rate=0.025, min_losses=0.0, **kwargs
     ):
         super().__init__(**kwargs)
-        if not gamma >= 0 or not learning_rate > 0:
+        if not 0 <= gamma < math.inf or not 0 < learning_rate < math.inf:
             raise ValueError(
-                "Expected `gamma` not to be negative and `learning_rate` to be "
-                f"positive. Received: gamma={gamma}, "
+                "Expected `gamma` not to be negative, `learning_rate` to be "
+                f"positive, and both to be finite. Received: gamma={gamma}, "
                 f"learning_rate={learning_rate}"
             )
         smallest = min_losses if _is_list(min_losses) else [min_losses]

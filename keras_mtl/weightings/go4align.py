@@ -56,9 +56,10 @@ class GO4Align(Weighting):
                 "Expected `num_groups` to be a positive integer. "
                 f"Received: num_groups={num_groups}"
             )
-        if not beta >= 0:
+        if not 0 <= beta < math.inf:
             raise ValueError(
-                f"Expected `beta` not to be negative. Received: beta={beta}"
+                "Expected `beta` to be finite and not negative. "
+                f"Received: beta={beta}"
             )
         self.num_groups = num_groups
         self.beta = beta

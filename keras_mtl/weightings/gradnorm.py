@@ -52,10 +52,10 @@ class GradNorm(GradientWeighting):
             weigh_heads=weigh_heads,
             **kwargs,
         )
-        if not 0 <= alpha < math.inf or not learning_rate > 0:
+        if not 0 <= alpha < math.inf or not 0 < learning_rate < math.inf:
             raise ValueError(
                 "Expected `alpha` to be finite and not negative and "
-                "`learning_rate` to be positive. "
+                "`learning_rate` to be positive and finite. "
                 f"Received: alpha={alpha}, learning_rate={learning_rate}"
             )
         self.alpha = alpha

@@ -1,3 +1,4 @@
+import math
 import random
 
 import keras
@@ -102,10 +103,11 @@ class IGBv2(IGBv1):
     ):
         super().__init__(base_epoch=base_epoch, **kwargs)
         agents.check_name(agent)
-        if not base_epoch < min(update_epoch, use_epoch):
+        epochs = (update_epoch, use_epoch)
+        if not all(base_epoch < epoch < math.inf for epoch in epochs):
             raise ValueError(
-                "Expected `update_epoch` and `use_epoch` to come after "
-                f"`base_epoch`. Received: base_epoch={base_epoch}, "
+                "Expected `update_epoch` and `use_epoch` to be finite and "
+                f"after `base_epoch`. Received: base_epoch={base_epoch}, "
                 f"update_epoch={update_epoch}, use_epoch={use_epoch}"
             )
         if reward not in ("min", "mean"):
@@ -121,11 +123,15 @@ class IGBv2(IGBv1):
             "learning_rate": learning_rate,
             "logit_bound": logit_bound,
         }
-        bad = {name: value for name, value in sizes.items() if not value > 0}
+        bad = {
+            name: value
+            for name, value in sizes.items()
+            if not 0 < value < math.inf
+        }
         if bad:
             raise ValueError(
                 f"Expected {', '.join(f'`{name}`' for name in bad)} to be "
-                f"positive. Received: {bad}"
+                f"positive and finite. Received: {bad}"
             )
         if not 0 <= discount <= 1:
             raise ValueError(

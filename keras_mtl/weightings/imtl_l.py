@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -39,9 +41,9 @@ class IMTLL(Weighting):
 
     def __init__(self, learning_rate=None, **kwargs):
         super().__init__(**kwargs)
-        if learning_rate is not None and not learning_rate > 0:
+        if learning_rate is not None and not 0 < learning_rate < math.inf:
             raise ValueError(
-                "Expected `learning_rate` to be positive or None. "
+                "Expected `learning_rate` to be positive and finite or None. "
                 f"Received: learning_rate={learning_rate}"
             )
         self.learning_rate = learning_rate

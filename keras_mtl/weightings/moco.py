@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -52,9 +54,10 @@ class MoCo(GradientWeighting):
             raise ValueError(
                 f"Expected `beta` to be in (0, 1]. Received: beta={beta}"
             )
-        if not (gamma > 0 and rho >= 0):
+        if not (0 < gamma < math.inf and 0 <= rho < math.inf):
             raise ValueError(
-                "Expected `gamma` to be positive and `rho` not to be negative. "
+                "Expected `gamma` to be positive, `rho` not to be negative, "
+                "and both to be finite. "
                 f"Received: gamma={gamma}, rho={rho}"
             )
         self.beta = beta

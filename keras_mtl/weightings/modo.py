@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -42,9 +44,10 @@ class MoDo(GradientWeighting):
 
     def __init__(self, gamma=0.1, rho=0.0, **kwargs):
         super().__init__(**kwargs)
-        if not (gamma > 0 and rho >= 0):
+        if not (0 < gamma < math.inf and 0 <= rho < math.inf):
             raise ValueError(
-                "Expected `gamma` to be positive and `rho` not to be negative. "
+                "Expected `gamma` to be positive, `rho` not to be negative, "
+                "and both to be finite. "
                 f"Received: gamma={gamma}, rho={rho}"
             )
         self.gamma = gamma

@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -70,9 +72,9 @@ class SDMGrad(GradientWeighting):
                 "Expected `momentum` to be in [0, 1). "
                 f"Received: momentum={momentum}"
             )
-        if not lambda_ >= 0:
+        if not 0 <= lambda_ < math.inf:
             raise ValueError(
-                "Expected `lambda_` not to be negative. "
+                "Expected `lambda_` to be finite and not negative. "
                 f"Received: lambda_={lambda_}"
             )
         if not isinstance(inner_steps, int) or inner_steps < 1:
@@ -80,9 +82,9 @@ class SDMGrad(GradientWeighting):
                 "Expected `inner_steps` to be a positive integer. "
                 f"Received: inner_steps={inner_steps}"
             )
-        if learning_rate is not None and not learning_rate > 0:
+        if learning_rate is not None and not 0 < learning_rate < math.inf:
             raise ValueError(
-                "Expected `learning_rate` to be positive or None. "
+                "Expected `learning_rate` to be positive and finite or None. "
                 f"Received: learning_rate={learning_rate}"
             )
         if preference is not None and not (

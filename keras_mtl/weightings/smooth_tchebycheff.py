@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -58,8 +60,10 @@ class SmoothTchebycheff(Tchebycheff):
         **kwargs,
     ):
         super().__init__(preference, ideal, **kwargs)
-        if not mu > 0:
-            raise ValueError(f"Expected `mu` to be positive. Received: mu={mu}")
+        if not 0 < mu < math.inf:
+            raise ValueError(
+                f"Expected `mu` to be positive and finite. Received: mu={mu}"
+            )
         self.mu = mu
         self.warmup_epoch = warmup_epoch
         if warmup_epoch is None:

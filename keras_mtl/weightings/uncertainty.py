@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -44,9 +46,9 @@ class Uncertainty(Weighting):
                 f"Expected `form` to be one of {list(FORMS)} or a list of "
                 f"them. Received: form={form}"
             )
-        if learning_rate is not None and not learning_rate > 0:
+        if learning_rate is not None and not 0 < learning_rate < math.inf:
             raise ValueError(
-                "Expected `learning_rate` to be positive or None. "
+                "Expected `learning_rate` to be positive and finite or None. "
                 f"Received: learning_rate={learning_rate}"
             )
         self.form = form

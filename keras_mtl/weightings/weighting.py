@@ -1,6 +1,7 @@
 """The base classes of all weightings."""
 
 import inspect
+import math
 import warnings
 
 import keras
@@ -394,9 +395,9 @@ class GradientWeighting(Weighting):
                 "Expected `update_every` to be a positive integer. "
                 f"Received: update_every={update_every}"
             )
-        if max_norm is not None and not max_norm > 0:
+        if max_norm is not None and not 0 < max_norm < math.inf:
             raise ValueError(
-                "Expected `max_norm` to be positive or None. "
+                "Expected `max_norm` to be positive and finite or None. "
                 f"Received: max_norm={max_norm}"
             )
         self.gradients = gradients
