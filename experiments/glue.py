@@ -453,7 +453,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", default="glue_data")
     parser.add_argument("--preset", help="of KerasHub, or a folder with one")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--sequence-length", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
