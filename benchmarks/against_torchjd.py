@@ -29,7 +29,7 @@ import worker
 TASKS = 11
 BATCH_SIZE = 128
 METHODS = ["mgda", "upgrad", "cagrad", "nash_mtl", "pcgrad"]
-# What a turn takes, so that `fit`'s own start and end do not count.
+# What a turn takes with `TASKS` tasks.
 STEPS = {"mlp": 10, "cnn": 4}
 OURS = {
     "tensorflow": ("tensorflow", []),
@@ -42,8 +42,16 @@ GROWTH_METHOD = "upgrad"
 # --- what the workers run ---------------------------------------------------
 
 
+def steps_of(kind, num_tasks):
+    """Returns the steps of a turn.
+
+    The shorter the more, so that `fit`'s own start and end do not count.
+    """
+    return STEPS[kind] * max(1, 16 // num_tasks)
+
+
 def our_step(kind, method, num_tasks, jit, gradients="parameters"):
-    """Returns a function that trains for `STEPS[kind]` steps by `fit`."""
+    """Returns a function that trains for `steps_of` steps by `fit`."""
     import keras
 
     import keras_mtl
@@ -52,7 +60,7 @@ def our_step(kind, method, num_tasks, jit, gradients="parameters"):
     if method == "plain Keras":
         cls, method = keras.Model, None
     model = getattr(networks, kind)(cls, num_tasks)
-    steps = STEPS[kind]
+    steps = steps_of(kind, num_tasks)
     x, y = networks.data(networks.SHAPES[kind], steps * BATCH_SIZE, num_tasks)
     arguments = dict(loss=dict.fromkeys(y, "mse"), jit_compile=jit)
     if method:
@@ -73,7 +81,7 @@ def their_step(kind, method, num_tasks):
     step = torchjd_networks.training_step(kind, method, num_tasks, BATCH_SIZE)
 
     def steps():
-        for _ in range(STEPS[kind]):
+        for _ in range(steps_of(kind, num_tasks)):
             step()
 
     return steps
@@ -166,11 +174,11 @@ def serve(arguments):
 # --- what the parent does ---------------------------------------------------
 
 
-def start(name):
+def start(name, **environment):
     if name == "torchjd":
-        return worker.Worker(__file__, "torch", "--theirs")
+        return worker.Worker(__file__, "torch", "--theirs", **environment)
     backend, options = OURS[name]
-    return worker.Worker(__file__, backend, *options)
+    return worker.Worker(__file__, backend, *options, **environment)
 
 
 def take_turns(programs, rounds, repeats=1):
@@ -217,7 +225,7 @@ def compare_steps(arguments):
             label = f"step/{kind}/{method}/{TASKS}/parameters"
             programs = {name: (workers[name], label) for name in names}
             times = take_turns(programs, arguments.rounds)
-            entries = ratios(times, "torchjd", STEPS[kind])
+            entries = ratios(times, "torchjd", steps_of(kind, TASKS))
             results.setdefault(kind, {})[method] = entries
             show(f"{kind}, {method}", entries, "torchjd")
         for process in workers.values():
@@ -236,7 +244,7 @@ def compare_features(arguments):
                     for name in methods
                 }
                 times = take_turns(programs, arguments.rounds)
-            entries = ratios(times, "equal", STEPS[kind])
+            entries = ratios(times, "equal", steps_of(kind, TASKS))
             results.setdefault(kind, {})[mode] = entries
             show(f"{kind}, {mode}, features", entries, "equal")
     return results
@@ -270,15 +278,30 @@ def measure_growth(arguments):
         workers = {name: start(name) for name in names}
         programs = {name: (workers[name], label) for name in names}
         times = take_turns(programs, arguments.rounds)
-        entries = ratios(times, "torchjd", STEPS["mlp"])
+        entries = ratios(times, "torchjd", steps_of("mlp", tasks))
         for name, process in workers.items():
-            entries[name]["peak_mib"] = process.peak_memory(label)
             process.close()
+            entries[name]["peak_mib"] = peak_memory(name, label)
         results[str(tasks)] = entries
         show(f"T = {tasks}", entries, "torchjd")
         peaks = [f"{n} {e['peak_mib']:.0f}" for n, e in entries.items()]
         print(f"  peak memory, MiB: {', '.join(peaks)}", flush=True)
     return results
+
+
+def peak_memory(name, label):
+    """Returns the MiB of a step, in a process that keeps nothing it freed.
+
+    Memory that the C library or oneDNN keeps for later depends on what ran
+    before. Giving it back takes time, so that nothing is timed here.
+    """
+    environment = {
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1",
+    }
+    with start(name, **environment) as process:
+        process.seconds(label)
+        return process.peak_memory(label)
 
 
 def plot_growth(results, path):
@@ -300,20 +323,13 @@ def plot_growth(results, path):
     for name, color, marker in styles:
         for axis, key in zip(axes, ("ms", "peak_mib")):
             values = [results[str(t)][name][key] for t in tasks]
-            axis.plot(tasks, values, marker + "-", color=color, ms=4)
-            axis.annotate(
-                names[name],
-                (tasks[-1], values[-1]),
-                xytext=(6, 0),
-                textcoords="offset points",
-                color=color,
-                va="center",
-            )
+            style = dict(color=color, ms=4, label=names[name])
+            axis.plot(tasks, values, marker + "-", **style)
+    axes[0].legend(frameon=False)
     for axis, label in zip(axes, ("Time of a step, ms", "Peak memory, MiB")):
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         axis.set_xticks(tasks, tasks)
-        axis.set_xlim(tasks[0] * 0.8, tasks[-1] * 5)
         axis.set_xlabel("Tasks")
         axis.set_title(label, loc="left", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)

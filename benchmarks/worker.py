@@ -6,6 +6,7 @@ a function `prepare(label)`, which returns a function without arguments; it ends
 with `worker.serve(prepare)`.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -20,12 +21,13 @@ class Worker:
         script: Path of the script.
         backend: Value of `KERAS_BACKEND`.
         *options: More arguments of the script.
+        **environment: More environment variables.
     """
 
-    def __init__(self, script, backend, *options):
+    def __init__(self, script, backend, *options, **environment):
         self._process = subprocess.Popen(
             [sys.executable, script, "--serve", *map(str, options)],
-            env={**os.environ, "KERAS_BACKEND": backend},
+            env={**os.environ, "KERAS_BACKEND": backend, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -35,10 +37,10 @@ class Worker:
         """Returns the mean seconds of one call of `prepare(label)()`."""
         return self._ask(label, repeats)["seconds"]
 
-    def peakmemory(self, label):
-        """Returns the MiB that a call takes at most, above those at the start.
+    def peak_memory(self, label):
+        """Returns the MiB that a call takes for itself.
 
-        What compiling took before is not counted.
+        What it finds is not counted: variables, and what compiling left.
         """
         return self._ask(label, 1)["peak_mib"]
 
@@ -68,23 +70,22 @@ class Worker:
 def serve(prepare):
     """Answers requests until the input ends."""
     functions = {}
-    at_start = None
     for line in sys.stdin:
         request = json.loads(line)
         label, repeats = request["label"], request["repeats"]
         try:
-            if at_start is None:
-                at_start = memory("VmRSS")
             if label not in functions:
                 functions[label] = prepare(label)
                 functions[label]()
+            gc.collect()
+            before = memory("VmRSS")
             _forget_peak()
             start = time.perf_counter()
             for _ in range(repeats):
                 functions[label]()
             answer = {
                 "seconds": (time.perf_counter() - start) / repeats,
-                "peak_mib": memory("VmHWM") - at_start,
+                "peak_mib": memory("VmHWM") - before,
             }
         except Exception as error:
             answer = {"error": f"{label}: {type(error).__name__}: {error}"}
