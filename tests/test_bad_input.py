@@ -239,7 +239,10 @@ def test_what_a_weighting_is_called_with():
     [
         ({"gradients": "all"}, ['"parameters" or "features"', "'all'"]),
         ({"update_every": 0}, ["`update_every` to be a positive", "=0"]),
-        ({"max_norm": -1.0}, ["`max_norm` to be positive and finite or None", "=-1.0"]),
+        (
+            {"max_norm": -1.0},
+            ["`max_norm` to be positive and finite or None", "=-1.0"],
+        ),
         (
             {"gradients": "features", "shared": ["x"]},
             ["`shared` names the layers", "shared=['x']"],
