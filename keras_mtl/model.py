@@ -205,6 +205,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
                     "auto_scale_loss": auto_scale_loss,
                 }
             )
+        replicas.check_optimizer(self)
         self._set_weighting(weighting)
 
     def _losses_by_output(self, loss):

@@ -62,6 +62,10 @@ def igb_v2(agent="keras"):
     )
 
 
+def sgd(**kwargs):
+    return keras.optimizers.SGD(0.05, momentum=0.5, **kwargs)
+
+
 LOSS_BALANCING = {
     "equal": weightings.Equal,
     "uncertainty": weightings.Uncertainty,
@@ -81,13 +85,23 @@ GRADIENT_BALANCING = {
     "gradnorm": weightings.GradNorm,
 }
 MODES = ("parameters", "features")
+OPTIMIZERS = {
+    "gradient_accumulation": lambda: sgd(gradient_accumulation_steps=2),
+    # The scale grows, and no gradient overflows.
+    "loss_scale": lambda: keras.optimizers.LossScaleOptimizer(
+        sgd(), initial_scale=256.0, dynamic_growth_steps=3
+    ),
+}
 CASES = [
     *LOSS_BALANCING,
     *(f"{name}/{mode}" for name in GRADIENT_BALANCING for mode in MODES),
     "igb_v1+nash_mtl",
     "other_losses",
     "eager",
+    "loss_scale",
 ]
+if keras.backend.backend() == "jax":
+    CASES += ["gradient_accumulation"]
 
 
 def make_weighting(case):
@@ -95,6 +109,8 @@ def make_weighting(case):
         return LOSS_BALANCING[case]()
     if case in ("other_losses", "eager"):
         return weightings.Equal()
+    if case in OPTIMIZERS:
+        return weightings.NashMTL()
     if "+" in case:
         return weightings.get(case.split("+"))
     name, mode = case.split("/")
@@ -159,7 +175,7 @@ def train(case, batch, examples, strategy=None):
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = make_model()
         model.compile(
-            keras.optimizers.SGD(0.05, momentum=0.5),
+            OPTIMIZERS.get(case, sgd)(),
             loss=losses,
             loss_weights={"a": 2.0, "b": 1.0, "c": 1.0},
             metrics={"a": ["mae"], "b": ["mae"]},

@@ -150,6 +150,18 @@ def test_weighting_made_outside_of_the_scope():
             model.compile("sgd", loss="mse", weighting=outside)
 
 
+@needs_tensorflow
+def test_gradient_accumulation():
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = distributed_training.make_model()
+        optimizer = distributed_training.OPTIMIZERS["gradient_accumulation"]()
+        for each in (optimizer, keras.optimizers.LossScaleOptimizer(optimizer)):
+            with pytest.raises(ValueError, match="accumulation_steps=2, Mirr"):
+                model.compile(each, loss="mse")
+
+
 def test_example_on_two_devices():
     options = "--cpu-devices 2 --examples 16 --batch-size 8 --epochs 1".split()
     run = subprocess.run(

@@ -75,6 +75,23 @@ def check_variables(model, weighting):
             )
 
 
+def check_optimizer(model):
+    """Raises a `ValueError` if Keras cannot update with a strategy.
+
+    An update that may not be due is in a branch, where replicas do not meet.
+    """
+    strategy, optimizer = _strategy(model), model.optimizer
+    # Of a `LossScaleOptimizer`.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    steps = getattr(optimizer, "gradient_accumulation_steps", None)
+    if strategy is not None and steps is not None:
+        raise ValueError(
+            "Keras does not accumulate gradients in the `scope()` of a "
+            "strategy of TensorFlow; take larger batches. Received: "
+            f"gradient_accumulation_steps={steps}, {type(strategy).__name__}"
+        )
+
+
 def _context():
     """Returns TensorFlow's replica context, `None` outside of replicas."""
     if not IS_TENSORFLOW:
