@@ -18,6 +18,7 @@ from keras import ops
 
 from keras_mtl import MultiTaskModel
 from keras_mtl import weightings
+from tests import utils
 
 # The size of a batch, and the number of examples. A last batch of 5 is split
 # into 4 and 1, and in the case "eager" one of 1 into 1 and 0; workers and the
@@ -47,21 +48,6 @@ def set_up_devices(kind):
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def igb_v2(agent="keras"):
-    return weightings.IGBv2(
-        agent=agent,
-        base_epoch=1,
-        update_epoch=2,
-        use_epoch=3,
-        update_every=2,
-        updates=2,
-        batch_size=4,
-        buffer_size=8,
-        hidden_units=[4],
-        seed=1,
-    )
-
-
 def sgd(**kwargs):
     return keras.optimizers.SGD(0.05, momentum=0.5, **kwargs)
 
@@ -70,7 +56,7 @@ LOSS_BALANCING = {
     "equal": weightings.Equal,
     "uncertainty": weightings.Uncertainty,
     "igb_v1": weightings.IGBv1,
-    "igb_v2": igb_v2,
+    "igb_v2": lambda: utils.quick_igb_v2(buffer_size=8, seed=1),
     "bandit_mtl": weightings.BanditMTL,
     "famo": weightings.FAMO,
 }

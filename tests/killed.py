@@ -1,7 +1,10 @@
 """Trainings that are killed, and all on which their next step depends."""
 
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -24,6 +27,19 @@ POLICIES = {
     "exp3s": selection.Exp3S,
     "fixed": lambda: selection.Fixed([0.3, 0.7]),
 }
+
+
+def run_until_killed(code):
+    """Runs Python code in a process of its own, which must be killed."""
+    root = pathlib.Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        cwd=root,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 class Killed(BaseException):
@@ -67,16 +83,8 @@ def make_weighting(name):
     if name == "chain":
         return weightings.get(["igb_v1", "nash_mtl"])
     if name == "igb_v2":
-        return weightings.IGBv2(
-            agent="keras",
-            base_epoch=1,
-            update_epoch=2,
-            use_epoch=3,
-            update_every=1,
-            updates=1,
-            batch_size=2,
-            buffer_size=3,
-            hidden_units=(4,),
+        return utils.quick_igb_v2(
+            update_every=1, updates=1, batch_size=2, buffer_size=3
         )
     return weightings.get(name)
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import h5py
 import keras
@@ -14,7 +12,6 @@ from keras import layers
 import keras_mtl
 from keras_mtl import files
 from tests import killed
-from tests.test_saving import ROOT
 
 SUFFIXES = [".keras", ".weights.h5"]
 
@@ -109,14 +106,7 @@ test_checkpointing.save(model, folder / "model.weights.h5")
 )
 def test_a_kill_in_mid_write(tmp_path):
     code = DIE.format(folder=str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed.run_until_killed(code)
     expected = killed.make_model().get_weights()
     for suffix in SUFFIXES:
         assert_file_has(tmp_path / f"model{suffix}", expected)

@@ -10,8 +10,6 @@ import functools
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import zlib
 
 import keras
@@ -21,7 +19,6 @@ import pytest
 from keras_mtl import callbacks
 from keras_mtl import weightings
 from tests import killed
-from tests.test_saving import ROOT
 
 # With the agent of igb_v2, `test_resume.py` kills.
 METHODS = [name for name in weightings.names() if name != "igb_v2"] + ["chain"]
@@ -125,14 +122,7 @@ def test_a_process_that_is_killed(tmp_path):
         "from tests import test_killed_training; "
         f"test_killed_training.train_and_die({str(tmp_path)!r})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed.run_until_killed(code)
     for name in REALLY:
         model, data = parts(name, seed=0)
         uninterrupted = killed.fit(model, data)

@@ -21,17 +21,8 @@ def policy(request):
 
 def igb_v2(agent):
     # Its agent gives the weights, and learns, from the second epoch on.
-    return weightings.IGBv2(
-        agent=agent,
-        base_epoch=1,
-        update_epoch=2,
-        use_epoch=2,
-        update_every=1,
-        updates=2,
-        batch_size=4,
-        buffer_size=2,
-        hidden_units=(4,),
-        seed=0,
+    return utils.quick_igb_v2(
+        agent=agent, use_epoch=2, update_every=1, buffer_size=2, seed=0
     )
 
 

@@ -7,10 +7,7 @@ are restored by `keras.callbacks.BackupAndRestore` with the network.
 import importlib.util
 import json
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -20,8 +17,8 @@ from keras import ops
 
 import keras_mtl
 from tests import utils
+from tests.killed import run_until_killed
 
-ROOT = pathlib.Path(__file__).parents[1]
 RNG = np.random.default_rng(4)
 STEPS, BATCH = 4, 8
 X = RNG.normal(size=(STEPS * BATCH, 3)).astype("float32")
@@ -120,14 +117,7 @@ def killed(agent, folder, kill_in):
         "from tests import test_resume; "
         f"test_resume.train({agent!r}, {str(folder)!r}, {kill_in})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_until_killed(code)
     metadata = json.loads((folder / "training_metadata.json").read_text())
     assert metadata["epoch"] == kill_in - 1
 

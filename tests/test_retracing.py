@@ -29,22 +29,7 @@ METHODS["features"] = weightings.MGDA(gradients="features")
 METHODS["every second step"] = weightings.NashMTL(update_every=2)
 
 
-def igb_v2():
-    """All that it does happens within four epochs."""
-    return weightings.IGBv2(
-        agent="keras",
-        base_epoch=1,
-        update_epoch=2,
-        use_epoch=3,
-        update_every=2,
-        updates=2,
-        batch_size=4,
-        buffer_size=6,
-        hidden_units=(4,),
-    )
-
-
-# Its tests are below.
+# All that it does happens within four epochs: its tests are below.
 METHODS.pop("igb_v2")
 
 
@@ -135,7 +120,7 @@ class LowerTheRate(keras.callbacks.Callback):
 
 
 def test_learning_rates_that_change():
-    model = compiled(igb_v2(), keras.optimizers.Adam(0.01))
+    model = compiled(utils.quick_igb_v2(), keras.optimizers.Adam(0.01))
     counts = traces(model, 3, callbacks=[LowerTheRate()], fits=2)
     assert_traced_in_first_epoch(counts)
     scale = float(model.weighting.last_scale + 0)
@@ -145,7 +130,7 @@ def test_learning_rates_that_change():
 def test_a_schedule_and_several_steps_per_execution():
     rate = keras.optimizers.schedules.CosineDecay(0.01, 20)
     optimizer = keras.optimizers.Adam(rate)
-    model = compiled(igb_v2(), optimizer, steps_per_execution=2)
+    model = compiled(utils.quick_igb_v2(), optimizer, steps_per_execution=2)
     assert_traced_in_first_epoch(traces(model))
     assert float(model.weighting.last_scale + 0) > 1.5
 

@@ -48,6 +48,22 @@ class FixedLossWeights(keras_mtl.weightings.Weighting):
         return ops.convert_to_tensor(self.fixed_weights, "float32")
 
 
+def quick_igb_v2(**kwargs):
+    """IGBv2 whose small agent learns in epoch 2 and weights from epoch 3."""
+    options = dict(
+        agent="keras",
+        base_epoch=1,
+        update_epoch=2,
+        use_epoch=3,
+        update_every=2,
+        updates=2,
+        batch_size=4,
+        buffer_size=6,
+        hidden_units=(4,),
+    )
+    return keras_mtl.weightings.IGBv2(**{**options, **kwargs})
+
+
 def arrays(variables):
     return [ops.convert_to_numpy(v.value) for v in variables]
 
