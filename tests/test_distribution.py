@@ -154,12 +154,17 @@ def test_weighting_made_outside_of_the_scope():
 def test_gradient_accumulation():
     import tensorflow as tf
 
+    make_optimizer = distributed_training.OPTIMIZERS["gradient_accumulation"]
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = distributed_training.make_model()
-        optimizer = distributed_training.OPTIMIZERS["gradient_accumulation"]()
-        for each in (optimizer, keras.optimizers.LossScaleOptimizer(optimizer)):
+        scaled = keras.optimizers.LossScaleOptimizer(make_optimizer())
+        for optimizer in (make_optimizer(), scaled):
             with pytest.raises(ValueError, match="accumulation_steps=2, Mirr"):
-                model.compile(each, loss="mse")
+                model.compile(optimizer, loss="mse")
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        model = distributed_training.make_model()
+        model.compile(make_optimizer(), loss="mse")
+    model.fit(*distributed_training.make_data(4), verbose=0)
 
 
 def test_example_on_two_devices():

@@ -81,12 +81,17 @@ def check_optimizer(model):
     An update that may not be due is in a branch, where replicas do not meet.
     """
     strategy, optimizer = _strategy(model), model.optimizer
+    if strategy is None:
+        return
+    import tensorflow as tf
+
     # Of a `LossScaleOptimizer`.
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     steps = getattr(optimizer, "gradient_accumulation_steps", None)
-    if strategy is not None and steps is not None:
+    has_one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    if steps is not None and not has_one:
         raise ValueError(
-            "Keras does not accumulate gradients in the `scope()` of a "
+            "Keras does not accumulate gradients over the replicas of a "
             "strategy of TensorFlow; take larger batches. Received: "
             f"gradient_accumulation_steps={steps}, {type(strategy).__name__}"
         )
