@@ -23,7 +23,8 @@ from tests.compiled import compiled_call
 
 hypothesis.settings.register_profile(
     "short",
-    max_examples=25,
+    # JAX compiles each case for seconds.
+    max_examples=15 if utils.BACKEND == "jax" else 25,
     deadline=None,
     derandomize=True,
     database=None,

@@ -146,7 +146,7 @@ def test_executes(path, make_notebooks, tmp_path):
     make_notebooks.execute(
         notebook,
         folder,
-        timeout=120,
+        timeout=300,
         KERAS_BACKEND=keras.backend.backend(),
         # For the molecules that are kept once they are parsed.
         KERAS_HOME=os.fspath(tmp_path / "keras"),
