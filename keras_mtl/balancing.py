@@ -115,6 +115,10 @@ def balanced_gradients(
     cotangents = _by_task(split, copies)
     measured = measured_variables(split, weighting)
     feature_block = FusedBlock if pullback.is_fused else Block
+    growth = 1.0
+    if weighting.gradients == "features":
+        # Not in a branch: replicas do not meet there.
+        growth = _growth([*copies.values()], weighting.gramian_batch)
 
     def jacobian():
         if weighting.gradients == "features":
@@ -123,7 +127,9 @@ def balanced_gradients(
                 for key in split.boundary
             ]
             return [
-                feature_block(_part_of_rows(rows, weighting.gramian_batch))
+                feature_block(
+                    _part_of_rows(rows, weighting.gramian_batch, growth)
+                )
                 for rows in of_boundary
             ]
         rows_of = (pullback, cotangents)
@@ -352,16 +358,22 @@ def _by_task(split, copies):
     ]
 
 
-def _part_of_rows(rows, fraction):
+def _part_of_rows(rows, fraction, growth):
     """Returns the gradients of the mean losses of a part of the batch."""
     if fraction == 1:
         return rows
-    parts = part_of_batch(rows, fraction)
-    whole, part = (
-        next(t for t in tensors if t is not None) for tensors in (rows, parts)
-    )
-    growth = ops.shape(whole)[0] / ops.shape(part)[0]
-    return [_scale(part, growth) for part in parts]
+    return [_scale(part, growth) for part in part_of_batch(rows, fraction)]
+
+
+def _growth(tensors, fraction):
+    """Returns how many times the examples of its part a batch has."""
+    if fraction == 1:
+        return 1.0
+    whole = next(t for t in tensors if t is not None)
+    sizes = [ops.shape(t)[0] for t in (whole, part_of_batch(whole, fraction))]
+    # Replicas may have different numbers of examples.
+    size, part = replicas.total([ops.cast(n, "float32") for n in sizes])
+    return size / part
 
 
 def _rows(split, pullback, cotangents, variables):

@@ -21,11 +21,12 @@ from keras_mtl import weightings
 from tests import utils
 
 # The size of a batch, and the number of examples. A last batch of 5 is split
-# into 4 and 1, and in the case "eager" one of 1 into 1 and 0; workers and the
+# into 3 and 2, and in the case "eager" one of 1 into 1 and 0; workers and the
 # devices of JAX need equal parts.
 SIZES = {"mirrored": (8, 21), "workers": (8, 16), "jax": (4, 12)}
 TASKS = ("a", "b", "c")
 EPOCHS = 4
+IS_JAX = keras.backend.backend() == "jax"
 
 
 def set_up_devices(kind):
@@ -69,6 +70,9 @@ GRADIENT_BALANCING = {
     "graddrop": lambda **kwargs: weightings.GradDrop(seed=3, **kwargs),
     "trimmed_mean": weightings.TrimmedMean,
     "gradnorm": weightings.GradNorm,
+    "gramian_batch": lambda **kwargs: weightings.NashMTL(
+        gramian_batch=0.5, **kwargs
+    ),
 }
 MODES = ("parameters", "features")
 OPTIMIZERS = {
@@ -82,11 +86,12 @@ CASES = [
     *LOSS_BALANCING,
     *(f"{name}/{mode}" for name in GRADIENT_BALANCING for mode in MODES),
     "igb_v1+nash_mtl",
+    "shared_last",
     "other_losses",
     "eager",
     "loss_scale",
 ]
-if keras.backend.backend() == "jax":
+if IS_JAX:
     CASES += ["gradient_accumulation"]
 
 
@@ -97,6 +102,8 @@ def make_weighting(case):
         return weightings.Equal()
     if case in OPTIMIZERS:
         return weightings.NashMTL()
+    if case == "shared_last":
+        return weightings.NashMTL(shared="last")
     if "+" in case:
         return weightings.get(case.split("+"))
     name, mode = case.split("/")
@@ -111,6 +118,16 @@ def make_data(examples):
     y = {t: 1 + scales[t] * rng.normal(size=(examples, 2)) for t in TASKS}
     y["b"][: examples // 2 : 2, 0] = np.nan
     return x, {t: labels.astype("float32") for t, labels in y.items()}
+
+
+def first_halves_first(array, batch):
+    """Puts first, in each batch, the first halves of what two replicas have."""
+    parts = []
+    for start in range(0, len(array), batch):
+        of_replicas = np.array_split(array[start : start + batch], 2)
+        halves = [np.array_split(part, 2) for part in of_replicas]
+        parts += [first for first, _ in halves] + [rest for _, rest in halves]
+    return np.concatenate(parts)
 
 
 def scalar_loss(y_true, y_pred):
@@ -129,12 +146,14 @@ def make_losses(case):
     return losses, {"a": [1.0, 2.0, 0.5], "b": [0.0, 3.0, 1.0], "c": None}
 
 
-def make_model():
+def make_model(case="equal"):
     inputs = keras.Input((3,))
     trunk = layers.Dense(
         4, activation="tanh", kernel_regularizer="l2", name="trunk"
     )
     features = trunk(inputs)
+    if case == "shared_last":
+        features = layers.Dense(4, activation="tanh", name="last")(features)
     outputs = {task: layers.Dense(2, name=task)(features) for task in TASKS}
     return MultiTaskModel(inputs, outputs)
 
@@ -152,6 +171,11 @@ def train(case, batch, examples, strategy=None):
     if is_eager:
         examples -= 4
     x, y = make_data(examples)
+    if case.startswith("gramian_batch") and strategy is None and not IS_JAX:
+        # Each replica takes the first examples of its own part.
+        x, y = keras.tree.map_structure(
+            lambda array: first_halves_first(array, batch), (x, y)
+        )
     losses, sample_weight = make_losses(case)
     if sample_weight is not None:
         sample_weight = {
@@ -159,7 +183,7 @@ def train(case, batch, examples, strategy=None):
             for task, weight in sample_weight.items()
         }
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = make_model()
+        model = make_model(case)
         model.compile(
             OPTIMIZERS.get(case, sgd)(),
             loss=losses,
@@ -197,7 +221,7 @@ def copies_of(variable, strategy):
     """Lists the values that the replicas have of a variable."""
     if strategy is not None:
         return strategy.experimental_local_results(variable.value)
-    if keras.backend.backend() == "jax":
+    if IS_JAX:
         return [s.data for s in variable.value.addressable_shards]
     return [ops.convert_to_numpy(variable)]
 

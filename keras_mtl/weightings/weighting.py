@@ -326,7 +326,8 @@ class GradientWeighting(Weighting):
             1 / b, and its diagonal is too large by the variance of the
             gradients, a bias of about 1 / b as well: conflicts look weaker than
             they are. A loss that is no mean over examples has another bias. The
-            order of the examples must be random.
+            order of the examples must be random. Each replica of a TensorFlow
+            strategy takes the first examples of its part of the batch.
         weigh_heads: Whether the weights act on the parameters of the tasks'
             heads, too.
         max_norm: Largest norm of the direction on the shared variables, or
