@@ -1,7 +1,7 @@
 """Gradient balancing: from the gradients of the tasks to one gradient.
 
 What it needs of a backend is a `pullback`, an object with the attribute
-`is_fused`, whether XLA compiles the step, and four methods:
+`is_fused`, whether XLA compiles the step, and five methods:
 
 - `heads()`: the gradients of each task's loss with respect to its copies of
   the boundary tensors, dict of `(key, task)`, and to its own variables, dict of
@@ -13,6 +13,8 @@ What it needs of a backend is a `pullback`, an object with the attribute
 - `penalty(variables)`: the gradients of regularizers and `add_loss` with
   respect to the variables, a list, and to the copies of the boundary tensors,
   a dict.
+- `stack(rows)`: as `keras.ops.stack`, of a list that it may empty, so that the
+  rows and the matrix are not all in memory at once.
 
 A gradient that is zero for the structure of the graph may be `None`.
 """
@@ -136,7 +138,9 @@ def balanced_gradients(
         if part is not None:
             rows_of = (part, _by_task(split, part.heads()[0]))
         rows = _rows(split, *rows_of, measured)
-        return [Block(rows_of_variable) for rows_of_variable in zip(*rows)]
+        return [
+            Block(of_variable, pullback.stack) for of_variable in zip(*rows)
+        ]
 
     def gramian(blocks):
         parts = [block.gramian(num_tasks) for block in blocks]
@@ -269,18 +273,21 @@ class Block:
 
     Args:
         rows: List of `T` tensors of one shape, `None` for zeros.
+        stack: Function that stacks a list of tensors, which it may empty.
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows, stack=ops.stack):
         self.tasks = [i for i, row in enumerate(rows) if row is not None]
         self.rows = [rows[i] for i in self.tasks]
+        self._stack = stack
 
     @functools.cached_property
     def matrix(self):
         """The rows that are not zeros, flattened, shape `(tasks, N)`."""
-        return ops.stack(
-            [ops.reshape(ops.cast(g, "float32"), (-1,)) for g in self.rows]
-        )
+        rows = [ops.reshape(ops.cast(g, "float32"), (-1,)) for g in self.rows]
+        # The matrix takes their place: of the others, the shape is needed.
+        del self.rows[1:]
+        return self._stack(rows)
 
     def gramian(self, num_tasks):
         """Returns the inner products of the rows, shape `(T, T)`."""

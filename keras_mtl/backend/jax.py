@@ -221,6 +221,7 @@ class VjpPullback:
     """The gradients that `balancing` needs, from calls of `jax.vjp`."""
 
     is_fused = True
+    stack = staticmethod(jnp.stack)
 
     def __init__(self, split, variables, trunk, heads, regularizers, scale):
         self._split = split

@@ -1,3 +1,6 @@
+from keras import ops
+
+
 class Pullback:
     """The gradients that `balancing` needs, from a tape of one forward pass.
 
@@ -24,6 +27,10 @@ class Pullback:
 
     def gradients(self, targets, variables, cotangents=None):
         raise NotImplementedError
+
+    def stack(self, rows):
+        """Stacks a list of gradients, and may empty it."""
+        return ops.stack(rows)
 
     def heads(self):
         """Returns the gradients for the copies and the tasks' own variables.

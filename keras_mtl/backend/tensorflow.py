@@ -116,3 +116,16 @@ class TapePullback(Pullback):
         gradients = self.tape.gradient(targets, sources, cotangents)
         # The gradient of an embedding is sparse.
         return [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+    def stack(self, rows):
+        if self.is_fused or tf.executing_eagerly():
+            return super().stack(rows)
+        # Each row goes to its place as soon as it is there, so that there are
+        # never all rows and the matrix as well. (`tf.parallel_stack` does the
+        # same, and fails in loops.)
+        matrix = tf.raw_ops.Empty(
+            shape=[len(rows), *rows[0].shape], dtype=rows[0].dtype
+        )
+        for i, row in enumerate(rows):
+            matrix = tf.raw_ops.InplaceUpdate(x=matrix, i=[i], v=row[None])
+        return matrix
