@@ -123,9 +123,9 @@ class TapePullback(Pullback):
         # Each row goes to its place as soon as it is there, so that there are
         # never all rows and the matrix as well. (`tf.parallel_stack` does the
         # same, and fails in loops.)
-        matrix = tf.raw_ops.Empty(
-            shape=[len(rows), *rows[0].shape], dtype=rows[0].dtype
-        )
+        # That of an embedding has no static shape.
+        shape = [len(rows), *tf.unstack(tf.shape(rows[0]))]
+        matrix = tf.raw_ops.Empty(shape=shape, dtype=rows[0].dtype)
         for i, row in enumerate(rows):
             matrix = tf.raw_ops.InplaceUpdate(x=matrix, i=[i], v=row[None])
         return matrix
