@@ -123,7 +123,7 @@ class TapePullback(Pullback):
         # Each row goes to its place as soon as it is there, so that there are
         # never all rows and the matrix as well. (`tf.parallel_stack` does the
         # same, and fails in loops.)
-        # That of an embedding has no static shape.
+        # Some have no static shape, as that of a dense layer on a sequence.
         shape = [len(rows), *tf.unstack(tf.shape(rows[0]))]
         matrix = tf.raw_ops.Empty(shape=shape, dtype=rows[0].dtype)
         for i, row in enumerate(rows):
