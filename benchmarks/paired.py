@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from keras_mtl import files
+from keras_mtl.backend import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 

@@ -50,8 +50,8 @@ import qm9 as qm9_experiment
 from keras import layers
 
 import keras_mtl
-from keras_mtl import files
 from keras_mtl import weightings
+from keras_mtl.backend import files
 from keras_mtl.datasets import fdu_mtl
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing

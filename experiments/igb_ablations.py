@@ -48,7 +48,7 @@ from keras import layers
 from keras import ops
 
 import keras_mtl
-from keras_mtl import files
+from keras_mtl.backend import files
 from keras_mtl.datasets import nyuv2
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing

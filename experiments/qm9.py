@@ -30,7 +30,7 @@ import keras
 import numpy as np
 
 import keras_mtl
-from keras_mtl import files
+from keras_mtl.backend import files
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing
 

@@ -9,29 +9,32 @@ import warnings
 import keras
 import numpy as np
 from keras import ops
-from keras.src.losses.loss import unscale_loss_for_distribution
-from keras.src.models.functional import Functional
-from keras.src.saving.serialization_lib import SerializableDict
-from keras.src.trainers.compile_utils import get_loss
-from keras.src.utils.tracking import DotNotTrackScope
 
-from keras_mtl import balancing
-from keras_mtl import exporting
-from keras_mtl import labels
 from keras_mtl import weightings
-from keras_mtl import whole_batch
-from keras_mtl.backend import BackendTrainer
 from keras_mtl.backend import replicas
-from keras_mtl.checkpointing import Checkpointing
+from keras_mtl.backend.keras_internals import TORCH_MODULES
+from keras_mtl.backend.keras_internals import DotNotTrackScope
+from keras_mtl.backend.keras_internals import Functional
+from keras_mtl.backend.keras_internals import SerializableDict
+from keras_mtl.backend.keras_internals import get_loss
+from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
 from keras_mtl.datasets.shuffled_batches import ShuffledBatches
-from keras_mtl.gramian import TaskGramian
-from keras_mtl.graph import GraphSplit
+from keras_mtl.losses import missing_labels as labels
+from keras_mtl.losses import over_replicas as whole_batch
 from keras_mtl.metrics.task_means import TaskMeans
-from keras_mtl.selection.saved_state import SavedState
+from keras_mtl.saving import exporting
+from keras_mtl.saving.checkpointing import Checkpointing
+from keras_mtl.saving.saved_state import SavedState
 from keras_mtl.selection.task_sampler import TaskSampler
-from keras_mtl.single_task import SingleTaskSteps
-from keras_mtl.single_task import StepLogs
-from keras_mtl.single_task import StepTokens
+from keras_mtl.training import balancing
+from keras_mtl.training import of_backend
+from keras_mtl.training.gramian import TaskGramian
+from keras_mtl.training.graph import GraphSplit
+from keras_mtl.training.single_task import SingleTaskSteps
+from keras_mtl.training.single_task import StepLogs
+from keras_mtl.training.single_task import StepTokens
+
+BackendTrainer = of_backend("trainer").BackendTrainer
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
@@ -852,7 +855,7 @@ def _for_every_backend(config):
     if not isinstance(config, dict):
         return config
     config = {key: _for_every_backend(value) for key, value in config.items()}
-    if str(config.get("module")).startswith("keras.src.backend.torch."):
+    if str(config.get("module")).startswith(TORCH_MODULES):
         config.update(module="keras.optimizers", registered_name=None)
     return config
 

@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 import keras_mtl
-from keras_mtl import files
+from keras_mtl.backend import files
 from tests import killed
 
 SUFFIXES = [".keras", ".weights.h5"]

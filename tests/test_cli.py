@@ -9,7 +9,7 @@ import sys
 import keras
 import pytest
 
-from keras_mtl import cli
+from keras_mtl.cli import main as cli
 
 needs_qm9 = pytest.mark.skipif(
     importlib.util.find_spec("qm9pack") is None,

@@ -17,7 +17,7 @@ import pytest
 from keras import layers
 
 import keras_mtl
-from keras_mtl import whole_batch
+from keras_mtl.losses import over_replicas as whole_batch
 from tests import distributed_training
 
 BACKEND = keras.backend.backend()

@@ -7,7 +7,7 @@ from keras import layers
 from keras import ops
 
 import keras_mtl
-from keras_mtl import gramian
+from keras_mtl.training import gramian
 from tests import utils
 
 RNG = np.random.default_rng(0)

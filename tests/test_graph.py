@@ -7,7 +7,7 @@ from keras import layers
 from keras import ops
 
 import keras_mtl
-from keras_mtl.graph import GraphSplit
+from keras_mtl.training.graph import GraphSplit
 from tests import utils
 
 RNG = np.random.default_rng(7)

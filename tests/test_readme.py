@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_mtl
-from keras_mtl import methods
+from keras_mtl.cli import methods
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
@@ -94,7 +94,7 @@ def test_watching_conflicts():
 
 
 def test_console_command_prints_the_table(capsys):
-    from keras_mtl import cli
+    from keras_mtl.cli import main as cli
 
     assert cli.main(["methods", "--markdown"]) == 0
     assert capsys.readouterr().out.strip() == section("methods")

@@ -3,8 +3,8 @@ import io
 import math
 import statistics
 
-from keras_mtl import files
 from keras_mtl import metrics as task_metrics
+from keras_mtl.backend import files
 from keras_mtl.benchmarking.arguments import as_list
 
 

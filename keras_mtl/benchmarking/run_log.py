@@ -3,8 +3,8 @@ import math
 import os
 import warnings
 
-from keras_mtl import files
 from keras_mtl import weightings as weightings_module
+from keras_mtl.backend import files
 from keras_mtl.benchmarking.arguments import anew
 from keras_mtl.benchmarking.settings import describe
 from keras_mtl.metrics import metric_values

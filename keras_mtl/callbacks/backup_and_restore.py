@@ -4,10 +4,10 @@ import shutil
 
 import keras
 import numpy as np
-from keras.src.utils.file_utils import is_remote_path
 
-from keras_mtl import files
-from keras_mtl.files import BrokenFileError
+from keras_mtl.backend import files
+from keras_mtl.backend.files import BrokenFileError
+from keras_mtl.backend.keras_internals import is_remote_path
 
 METADATA = "training_metadata.json"
 # Of a backup of Keras, which names no file.

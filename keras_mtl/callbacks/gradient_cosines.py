@@ -1,9 +1,9 @@
 import keras
 import numpy as np
 
-from keras_mtl.gramian import TaskGramian
-from keras_mtl.gramian import cosines
 from keras_mtl.model import MultiTaskModel
+from keras_mtl.training.gramian import TaskGramian
+from keras_mtl.training.gramian import cosines
 
 
 class GradientCosines(keras.callbacks.Callback):

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_mtl.files import replacing
+from keras_mtl.backend.files import replacing
 
 HARTREE_IN_MEV = 27211.386245988  # CODATA 2018
 MAX_ATOMS = 29

@@ -1,8 +1,6 @@
 import keras
-from keras.src.trainers.data_adapters.array_data_adapter import (
-    can_convert_arrays,
-)
 
+from keras_mtl.backend.keras_internals import can_convert_arrays
 from keras_mtl.selection.task_batches import ArraySlices
 from keras_mtl.selection.task_batches import shuffled_order
 

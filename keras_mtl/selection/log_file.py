@@ -7,8 +7,8 @@ import zlib
 
 import numpy as np
 
-from keras_mtl.files import received
-from keras_mtl.files import replacing
+from keras_mtl.backend.files import received
+from keras_mtl.backend.files import replacing
 
 FORMAT = "keras_mtl.SelectionLog 1"
 

@@ -4,12 +4,12 @@ import types
 
 import keras
 import numpy as np
-from keras.src.trainers import data_adapters
-from keras.src.trainers.data_adapters import array_slicing
-from keras.src.trainers.data_adapters import data_adapter_utils
-from keras.src.trainers.data_adapters.array_data_adapter import (
-    can_convert_arrays,
-)
+
+from keras_mtl.backend.keras_internals import can_convert_arrays
+from keras_mtl.backend.keras_internals import check_data_cardinality
+from keras_mtl.backend.keras_internals import convert_to_sliceable
+from keras_mtl.backend.keras_internals import get_data_adapter
+from keras_mtl.backend.keras_internals import is_tf_dataset
 
 
 def task_batches(data, batch_size, shuffle, seed):
@@ -39,9 +39,9 @@ def task_batches(data, batch_size, shuffle, seed):
 def one_pass(data, batch_size):
     """Returns an iterable of the batches of one pass through a task's data."""
     if isinstance(data, (tuple, list)):
-        adapter = data_adapters.get_data_adapter(*data, batch_size=batch_size)
+        adapter = get_data_adapter(*data, batch_size=batch_size)
     else:
-        adapter = data_adapters.get_data_adapter(data)
+        adapter = get_data_adapter(data)
     for batch in adapter.get_numpy_iterator():
         yield as_tensors(_checked(batch))
 
@@ -70,10 +70,8 @@ class ArraySlices:
     """
 
     def __init__(self, data):
-        data_adapter_utils.check_data_cardinality(data)
-        self._slices = array_slicing.convert_to_sliceable(
-            data, target_backend="numpy"
-        )
+        check_data_cardinality(data)
+        self._slices = convert_to_sliceable(data, target_backend="numpy")
         self.num_examples = keras.tree.flatten(self._slices)[0].array.shape[0]
         if not self.num_examples:
             raise ValueError("Expected at least one example. Received: none")
@@ -204,7 +202,7 @@ class IteratorBatches:
         self.num_batches = None
         # Keras would go on after the end of a generator with its beginning.
         if not isinstance(data, types.GeneratorType):
-            self._adapter = data_adapters.get_data_adapter(data)
+            self._adapter = get_data_adapter(data)
             self.num_batches = self._adapter.num_batches
 
     @property
@@ -242,7 +240,7 @@ class IteratorBatches:
         if isinstance(self._data, types.GeneratorType):
             return self._data
         backend = keras.backend.backend()
-        if backend == "tensorflow" and data_adapters.is_tf_dataset(self._data):
+        if backend == "tensorflow" and is_tf_dataset(self._data):
             return iter(self._data)
         if backend == "jax":
             return iter(self._adapter.get_jax_iterator())

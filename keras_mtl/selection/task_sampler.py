@@ -7,8 +7,8 @@ import threading
 import keras
 import numpy as np
 
-from keras_mtl import labels
 from keras_mtl import selection
+from keras_mtl.losses import missing_labels as labels
 from keras_mtl.selection.exp3s import Exp3S
 from keras_mtl.selection.falling_loss import FallingLoss
 from keras_mtl.selection.policy import Policy

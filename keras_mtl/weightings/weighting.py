@@ -6,7 +6,8 @@ import warnings
 
 import keras
 from keras import ops
-from keras.src.losses.loss import scale_loss_for_distribution
+
+from keras_mtl.backend.keras_internals import scale_loss_for_distribution
 
 # Below it, 1 / loss would leave the range of float32.
 TINY = 1e-37

@@ -4,9 +4,9 @@ import pytest
 from keras import layers
 
 import keras_mtl
-from keras_mtl import gramian
 from keras_mtl.callbacks import GradientCosines
 from keras_mtl.selection import TaskSampler
+from keras_mtl.training import gramian
 from tests import utils
 
 RNG = np.random.default_rng(0)

@@ -5,11 +5,12 @@ import functools
 import keras
 import numpy as np
 from keras import ops
-from keras.src import backend
-from keras.src.losses.loss import apply_mask
-from keras.src.losses.loss import reduce_weighted_values
-from keras.src.metrics.reduction_metrics import MeanMetricWrapper
-from keras.src.trainers.compile_utils import CompileMetrics
+
+from keras_mtl.backend.keras_internals import CompileMetrics
+from keras_mtl.backend.keras_internals import apply_mask
+from keras_mtl.backend.keras_internals import get_keras_mask
+from keras_mtl.backend.keras_internals import reduce_weighted_values
+from keras_mtl.backend.keras_internals import set_keras_mask
 
 
 def split_missing(y_true, y_pred):
@@ -25,7 +26,9 @@ def split_missing(y_true, y_pred):
         a `sample_weight` of zero).
     """
     y_true = ops.convert_to_tensor(y_true)
-    if not backend.is_float_dtype(backend.standardize_dtype(y_true.dtype)):
+    if not keras.backend.is_float_dtype(
+        keras.backend.standardize_dtype(y_true.dtype)
+    ):
         return y_true, None
     rank = len(y_true.shape)
     if 1 < rank == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
@@ -140,10 +143,10 @@ def sum_and_divisor(loss, y_true, y_pred, sample_weight, present=None):
 
 def _weighted_values(loss, y_true, y_pred, sample_weight, present):
     """Returns what Keras reduces: the values, their weights and their mask."""
-    masks = [backend.get_keras_mask(y_pred)]
+    masks = [get_keras_mask(y_pred)]
     y_pred = ops.convert_to_tensor(y_pred, loss.dtype)
     values = loss.call(ops.convert_to_tensor(y_true, loss.dtype), y_pred)
-    masks.append(backend.get_keras_mask(values))
+    masks.append(get_keras_mask(values))
     rank = len(values.shape)
     if present is not None and rank:
         masks.append(reduce_present(present, rank))
@@ -225,7 +228,10 @@ def _update(metric, y_true, y_pred, weight=None):
     labels, present = split_missing(y_true, y_pred)
     if present is None:
         return metric.update_state(y_true, y_pred, weight)
-    if type(metric).update_state is not MeanMetricWrapper.update_state:
+    if (
+        type(metric).update_state
+        is not keras.metrics.MeanMetricWrapper.update_state
+    ):
         present = reduce_present(present, label_rank(labels, y_pred))
         weight = combine_weights(weight, present)
         return metric.update_state(labels, y_pred, weight)
@@ -236,16 +242,16 @@ def _update(metric, y_true, y_pred, weight=None):
     else:
         values = void_scalar(values, present)
     weight = apply_mask(
-        weight, backend.get_keras_mask(y_pred), metric.dtype, reduction="sum"
+        weight, get_keras_mask(y_pred), metric.dtype, reduction="sum"
     )
     return keras.metrics.Mean.update_state(metric, values, weight)
 
 
 def with_mask_of(source, tensor):
     """Returns `tensor` with the Keras mask of `source`, if it has one."""
-    mask = backend.get_keras_mask(source)
+    mask = get_keras_mask(source)
     if mask is not None:
-        backend.set_keras_mask(tensor, mask)
+        set_keras_mask(tensor, mask)
     return tensor
 
 

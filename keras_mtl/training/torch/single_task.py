@@ -2,13 +2,15 @@ import functools
 
 import torch
 
-from keras_mtl.backend.single_task.loss_after import loss_after_step
-from keras_mtl.backend.torch import from_here
+from keras_mtl.backend.keras_internals import HAS_TORCH_DISTRIBUTION
+from keras_mtl.backend.keras_internals import uses_torch_compile
+from keras_mtl.training.loss_after import loss_after_step
+from keras_mtl.training.torch.trainer import from_here
 
 
 def make_step_functions(steps):
     model = steps.model
-    if model.steps_per_execution > 1:
+    if model.steps_per_execution > 1 and not HAS_TORCH_DISTRIBUTION:
         raise ValueError(
             "`steps_per_execution` must be 1 with the PyTorch backend. "
             f"Received: steps_per_execution={model.steps_per_execution}"
@@ -16,7 +18,7 @@ def make_step_functions(steps):
     functions = {
         task: functools.partial(_step, steps, task) for task in model.tasks
     }
-    if model._should_torch_compile():
+    if uses_torch_compile(model):
         functions = {t: torch.compile(f) for t, f in functions.items()}
     return functions
 
@@ -29,8 +31,10 @@ def make_train_function(steps):
     def step(task, data):
         return steps.functions[task](data)
 
-    def train_function(_):
-        return steps.run(step)
+    def train_function(tokens):
+        for _ in tokens:
+            logs = steps.run(step)
+        return logs
 
     return train_function
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mtl import balancing
-from keras_mtl import labels
 from keras_mtl.backend import jacobian
+from keras_mtl.losses import missing_labels as labels
+from keras_mtl.training import balancing
 from keras_mtl.weightings.weighting import GradientWeighting
 
 

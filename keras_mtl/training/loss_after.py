@@ -2,7 +2,7 @@ import contextlib
 
 from keras import ops
 
-from keras_mtl.backend.after_step import assign
+from keras_mtl.training.after_step import assign
 
 
 def loss_after_step(

@@ -6,13 +6,13 @@ import math
 import keras
 import numpy as np
 from keras import ops
-from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
-from keras_mtl.backend.single_task import make_step_functions
-from keras_mtl.backend.single_task import make_test_function
-from keras_mtl.backend.single_task import make_train_function
-from keras_mtl.graph import GraphSplit
+from keras_mtl.backend.keras_internals import DataAdapter
 from keras_mtl.selection.task_batches import one_pass
+from keras_mtl.training import of_backend
+from keras_mtl.training.graph import GraphSplit
+
+_backend = of_backend("single_task")
 
 
 class SingleTaskSteps:
@@ -93,8 +93,8 @@ class SingleTaskSteps:
     def train_function(self):
         """Returns the function that `fit` calls for each step."""
         if self._function is None:
-            self.functions = make_step_functions(self)
-            self._function = make_train_function(self)
+            self.functions = _backend.make_step_functions(self)
+            self._function = _backend.make_train_function(self)
         return self._function
 
     def take_validation_data(self, arguments):
@@ -132,7 +132,9 @@ class SingleTaskSteps:
         logs = {}
         for task, own in data.items():
             if task not in self._test_functions:
-                self._test_functions[task] = make_test_function(self, task)
+                self._test_functions[task] = _backend.make_test_function(
+                    self, task
+                )
             batches = one_pass(own, batch_size)
             for batch in itertools.islice(batches, steps):
                 logs.update(self._test_functions[task](batch))

@@ -2,12 +2,11 @@ import contextlib
 import functools
 import os
 
-from keras.src.utils import io_utils
-
-from keras_mtl.files import BrokenFileError
-from keras_mtl.files import is_local
-from keras_mtl.files import received
-from keras_mtl.files import replacing
+from keras_mtl.backend.files import BrokenFileError
+from keras_mtl.backend.files import is_local
+from keras_mtl.backend.files import received
+from keras_mtl.backend.files import replacing
+from keras_mtl.backend.keras_internals import ask_to_overwrite
 
 
 class Checkpointing:
@@ -71,6 +70,4 @@ def _errors_that_name(path):
 
 
 def _may_replace(path):
-    return not os.path.exists(path) or io_utils.ask_to_proceed_with_overwrite(
-        path
-    )
+    return not os.path.exists(path) or ask_to_overwrite(path)

@@ -1,6 +1,6 @@
 from keras import ops
-from keras.src.saving.keras_saveable import KerasSaveable
 
+from keras_mtl.backend.keras_internals import KerasSaveable
 from keras_mtl.backend.random_state import get_random_state
 from keras_mtl.backend.random_state import set_random_state
 

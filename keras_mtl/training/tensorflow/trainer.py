@@ -1,15 +1,13 @@
 import keras
 import tensorflow as tf
-from keras.src.backend.tensorflow.trainer import (
-    _collective_all_reduce_multi_worker,
-)
-from keras.src.losses.loss import unscale_loss_for_distribution
 
-from keras_mtl import balancing
-from keras_mtl.backend.after_step import state_kept
-from keras_mtl.backend.after_step import step_with_losses_after
-from keras_mtl.backend.pullback import Pullback
-from keras_mtl.backend.skipped_step import undone_if_skipped
+from keras_mtl.backend.keras_internals import has_several_workers
+from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
+from keras_mtl.training import balancing
+from keras_mtl.training.after_step import state_kept
+from keras_mtl.training.after_step import step_with_losses_after
+from keras_mtl.training.pullback import Pullback
+from keras_mtl.training.skipped_step import undone_if_skipped
 
 
 class BackendTrainer:
@@ -79,7 +77,7 @@ class BackendTrainer:
             logs = step_function(data)
             return keras.tree.map_structure(lambda log: log[None], logs)
 
-        if _collective_all_reduce_multi_worker(self.distribute_strategy):
+        if has_several_workers(self.distribute_strategy):
             return super()._make_function(step_of_worker)
         return super()._make_function(step_function)
 

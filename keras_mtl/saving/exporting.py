@@ -1,7 +1,8 @@
 """What `MultiTaskModel.export` adds to that of Keras."""
 
 import keras
-from keras.src.export.export_utils import make_tf_tensor_spec
+
+from keras_mtl.backend.keras_internals import make_tf_tensor_spec
 
 
 def check_serves_preprocessor(format):

@@ -5,7 +5,7 @@ import json
 import math
 import os
 
-from keras.src.utils.file_utils import is_remote_path
+from keras_mtl.backend.keras_internals import is_remote_path
 
 
 class BrokenFileError(OSError, ValueError):

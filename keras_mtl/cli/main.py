@@ -74,7 +74,7 @@ def _parser():
 
 
 def _add_training_arguments(parser):
-    from keras_mtl import demo
+    from keras_mtl.cli import demo
 
     defaults = demo.DEFAULTS
     parser.add_argument(
@@ -125,7 +125,7 @@ def _switch_backend(backend, arguments):
 
 def _demo(parsed, arguments):
     _switch_backend(parsed.backend, arguments)
-    from keras_mtl import demo
+    from keras_mtl.cli import demo
 
     demo.run_demo(
         epochs=parsed.epochs,
@@ -141,7 +141,7 @@ def _demo(parsed, arguments):
 
 def _benchmark(parsed, arguments):
     _switch_backend(parsed.backend, arguments)
-    from keras_mtl import demo
+    from keras_mtl.cli import demo
 
     demo.run_benchmark(
         epochs=parsed.epochs,
@@ -155,7 +155,7 @@ def _benchmark(parsed, arguments):
 
 
 def _methods(parsed, arguments):
-    from keras_mtl import methods
+    from keras_mtl.cli import methods
 
     if parsed.markdown:
         print(methods.markdown_table())

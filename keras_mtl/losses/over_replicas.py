@@ -1,10 +1,10 @@
 """The task losses of a batch of which each replica has a part."""
 
 from keras import ops
-from keras.src.losses.loss import scale_loss_for_distribution
 
-from keras_mtl import labels
 from keras_mtl.backend import replicas
+from keras_mtl.backend.keras_internals import scale_loss_for_distribution
+from keras_mtl.losses import missing_labels as labels
 
 
 def loss_parts(task, loss, y_true, y_pred, sample_weight, may_miss):

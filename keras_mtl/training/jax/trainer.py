@@ -1,12 +1,12 @@
 import jax
 import keras
 from jax import numpy as jnp
-from keras.src.backend import get_keras_mask
-from keras.src.backend import set_keras_mask
 
-from keras_mtl import balancing
-from keras_mtl.backend.skipped_step import is_skipped
-from keras_mtl.backend.skipped_step import scales_loss
+from keras_mtl.backend.keras_internals import get_keras_mask
+from keras_mtl.backend.keras_internals import set_keras_mask
+from keras_mtl.training import balancing
+from keras_mtl.training.skipped_step import is_skipped
+from keras_mtl.training.skipped_step import scales_loss
 
 
 class BackendTrainer:

@@ -3,11 +3,11 @@ import contextlib
 import keras
 import torch
 
-from keras_mtl import balancing
-from keras_mtl.backend.after_step import state_kept
-from keras_mtl.backend.after_step import step_with_losses_after
-from keras_mtl.backend.pullback import Pullback
-from keras_mtl.backend.skipped_step import undone_if_skipped
+from keras_mtl.training import balancing
+from keras_mtl.training.after_step import state_kept
+from keras_mtl.training.after_step import step_with_losses_after
+from keras_mtl.training.pullback import Pullback
+from keras_mtl.training.skipped_step import undone_if_skipped
 
 
 class BackendTrainer:

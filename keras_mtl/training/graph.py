@@ -3,8 +3,9 @@
 import collections
 
 import keras
-from keras.src.models.functional import Functional
-from keras.src.models.functional import operation_fn
+
+from keras_mtl.backend.keras_internals import Functional
+from keras_mtl.backend.keras_internals import operation_call
 
 # One call of a layer or op; `inputs` and `outputs` are keys of tensors,
 # `tasks` are the tasks whose outputs depend on it.
@@ -226,6 +227,6 @@ def _run(step, values, training):
         for x, key in zip(step.node.input_tensors, step.inputs)
     }
     args, kwargs = step.node.arguments.fill_in(tensors)
-    call = operation_fn(step.operation, training=training)
+    call = operation_call(step.operation, training)
     outputs = keras.tree.flatten(call(*args, **kwargs))
     values.update(zip(step.outputs, outputs))

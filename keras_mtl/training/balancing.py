@@ -25,9 +25,9 @@ import operator
 
 import keras
 from keras import ops
-from keras.src.losses.loss import scale_loss_for_distribution
 
 from keras_mtl.backend import replicas
+from keras_mtl.backend.keras_internals import scale_loss_for_distribution
 from keras_mtl.weightings.weighting import TINY
 
 

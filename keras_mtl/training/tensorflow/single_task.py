@@ -2,7 +2,7 @@ import functools
 
 import tensorflow as tf
 
-from keras_mtl.backend.single_task.loss_after import loss_after_step
+from keras_mtl.training.loss_after import loss_after_step
 
 
 def make_step_functions(steps):

@@ -1,0 +1,1 @@
+"""The losses of the tasks, with labels that may be missing."""

@@ -1,0 +1,1 @@
+"""What is written to files: checkpoints, state and exported networks."""

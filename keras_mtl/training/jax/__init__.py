@@ -1,0 +1,1 @@
+"""Training steps, as only JAX can say them."""

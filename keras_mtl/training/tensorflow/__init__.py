@@ -1,0 +1,1 @@
+"""Training steps, as only TensorFlow can say them."""

@@ -1,0 +1,1 @@
+"""Training steps, as only PyTorch can say them."""
