@@ -473,7 +473,7 @@ def test_the_compiled_step_holds_nothing_of_other_tasks():
     model.compile("adam", "mse", metrics=["mae"] * 6, **utils.COMPILED)
     data = {t: (X, Y["a"]) for t in tasks}
     model.fit(sampler_of(np.eye(6)[0], data), steps_per_epoch=1, verbose=0)
-    function = model._steps.functions["t0"]
+    function = model._single_task_steps.functions["t0"]
     if utils.BACKEND == "jax":
         # Two layers of two variables, with two moments each, iteration and
         # learning rate, and the metrics: loss, losses of tasks, error.

@@ -6,6 +6,8 @@ import inspect
 import keras
 from keras import ops
 
+from keras_mtl.backend.primitives import of_backend
+
 
 def compiled(function):
     """Compiles a pure function of tensors, with XLA.
@@ -24,8 +26,8 @@ def compiled(function):
         A function with the same arguments, which may be called from compiled
         functions.
     """
-    backend = keras.backend.backend()
-    if backend == "torch":
+    compile_pure = of_backend().compile_pure
+    if compile_pure is None:
         return function
     signature = inspect.signature(function)
     versions = {}
@@ -41,7 +43,7 @@ def compiled(function):
         }
         key = tuple(constants.items())
         if key not in versions:
-            versions[key] = _COMPILERS[backend](
+            versions[key] = compile_pure(
                 lambda tensors: function(**tensors, **constants)
             )
         return versions[key](tensors)
@@ -55,9 +57,7 @@ def compiled_reader(function):
     On JAX it is part of what is compiled around it: compiled alone it would
     keep the values of the first call.
     """
-    if keras.backend.backend() != "tensorflow":
-        return function
-    return _tensorflow(function)
+    return of_backend().compile_reader(function)
 
 
 def _is_constant(value):
@@ -69,18 +69,3 @@ def _as_tensor(value):
     if isinstance(value, keras.Variable):
         return ops.copy(value)
     return ops.convert_to_tensor(value)
-
-
-def _tensorflow(function):
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
-def _jax(function):
-    import jax
-
-    return jax.jit(function)
-
-
-_COMPILERS = {"tensorflow": _tensorflow, "jax": _jax}

@@ -1,9 +1,12 @@
-"""Gradients of a function of tensors, on each backend."""
+"""Gradients of a function of tensors."""
 
-import keras
+from collections.abc import Callable
+from typing import Any
+
+from keras_mtl.backend.primitives import of_backend
 
 
-def gradient(function, tensors):
+def gradient(function: Callable, tensors: list[Any]) -> list[Any]:
     """Returns the gradient of a scalar function.
 
     It can be used inside of compiled functions and loops, and whether or not
@@ -16,30 +19,4 @@ def gradient(function, tensors):
     Returns:
         List of tensors of the same shapes.
     """
-    return _GRADIENTS[keras.backend.backend()](function, tensors)
-
-
-def _tensorflow(function, tensors):
-    import tensorflow as tf
-
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(tensors)
-        value = function(tensors)
-    return tape.gradient(value, tensors)
-
-
-def _jax(function, tensors):
-    import jax
-
-    return jax.grad(function)(tensors)
-
-
-def _torch(function, tensors):
-    import torch
-
-    with torch.enable_grad():
-        tensors = [tensor.detach().requires_grad_() for tensor in tensors]
-        return list(torch.autograd.grad(function(tensors), tensors))
-
-
-_GRADIENTS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+    return of_backend().gradient(function, tensors)

@@ -92,6 +92,19 @@ def operation_call(operation, training):
     return operation
 
 
+def call_in_step(model, x, training):
+    """Calls a model as Keras's own training step does.
+
+    Until 3.15, that of JAX calls `call` itself: then a layer which is called
+    twice keeps only the last of the losses that it adds.
+    """
+    kwargs = {"training": training} if model._call_has_training_arg else {}
+    is_jax = keras.backend.backend() == "jax"
+    if is_jax and hasattr(_functional, "operation_fn"):
+        return model.call(x, **kwargs)
+    return model(x, **kwargs)
+
+
 def ask_to_overwrite(path):
     """Asks the user whether a file may be replaced. Since 3.0."""
     return _io_utils.ask_to_proceed_with_overwrite(path)
@@ -119,3 +132,14 @@ def uses_torch_compile(model):
     if HAS_TORCH_DISTRIBUTION:
         return model._use_torch_compile()
     return model._should_torch_compile()
+
+
+def sync_state(model):
+    """Writes the values to a model's variables where `fit` has them on JAX.
+
+    The name of Keras's method is another one since 3.16.
+    """
+    for name in ("state_sync", "jax_state_sync"):
+        if hasattr(model, name):
+            getattr(model, name)()
+            return

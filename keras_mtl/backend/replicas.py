@@ -78,14 +78,15 @@ def check_variables(model, weighting):
 def check_optimizer(model):
     """Raises a `ValueError` if Keras cannot update with a strategy.
 
-    An update that may not be due is in a branch, where replicas do not meet.
+    With `gradient_accumulation_steps`, Keras updates in a branch of a
+    `tf.cond`, where the replicas' sum of the gradients would deadlock.
     """
     strategy, optimizer = _strategy(model), model.optimizer
     if strategy is None:
         return
     import tensorflow as tf
 
-    # Of a `LossScaleOptimizer`.
+    # A `LossScaleOptimizer` has the optimizer inside.
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     steps = getattr(optimizer, "gradient_accumulation_steps", None)
     has_one = isinstance(strategy, tf.distribute.OneDeviceStrategy)

@@ -6,11 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mtl.backend.keras_internals import CompileMetrics
-from keras_mtl.backend.keras_internals import apply_mask
 from keras_mtl.backend.keras_internals import get_keras_mask
 from keras_mtl.backend.keras_internals import reduce_weighted_values
-from keras_mtl.backend.keras_internals import set_keras_mask
 
 
 def split_missing(y_true, y_pred):
@@ -32,10 +29,11 @@ def split_missing(y_true, y_pred):
         return y_true, None
     rank = len(y_true.shape)
     if 1 < rank == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
-        # Or Keras would take the last axis for the components of a label.
+        # Keras would take the last axis of labels with one axis less than the
+        # predictions for the components of a label.
         y_true = ops.expand_dims(y_true, -1)
     missing = ops.isnan(y_true)
-    # Unlike 0, 1 has a logarithm.
+    # The stand-in for a missing label is 1, which has a logarithm.
     y_true = ops.where(missing, ops.ones_like(y_true), y_true)
     return y_true, ops.logical_not(missing)
 
@@ -72,7 +70,16 @@ def label_rank(y_true, y_pred):
 
 
 def reduce_present(present, rank):
-    """Tells of the first `rank` axes of a boolean tensor what is all there."""
+    """Returns which entries of the first `rank` axes have all their labels.
+
+    Args:
+        present: Boolean tensor.
+        rank: Number of its axes to keep.
+
+    Returns:
+        Boolean tensor of that rank, true where all entries along the other axes
+        are.
+    """
     axes = tuple(range(rank, len(present.shape)))
     return ops.all(present, axis=axes) if axes else present
 
@@ -168,136 +175,3 @@ def expand_to_rank(tensor, rank):
     while len(tensor.shape) < rank:
         tensor = ops.expand_dims(tensor, -1)
     return tensor
-
-
-class PresentLabelMetrics(CompileMetrics):
-    """The compiled metrics, over the labels that are not missing.
-
-    Metrics that are functions, and those of Keras, leave out missing labels. A
-    `Metric` of the user's own gets the labels as they are; in
-    `weighted_metrics` it gets the weight 0 for those that are missing.
-    """
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        if not self.built:
-            given = {name: y_true[name] for name in _given(y_true)}
-            self.build({**y_pred, **given}, y_pred)
-        sample_weight = sample_weight or {}
-        for name, true, pred in zip(
-            self._resolved_output_names,
-            self._flatten_y(y_true),
-            self._flatten_y(y_pred),
-        ):
-            if true is None and self.metrics_of(name):
-                raise ValueError(
-                    f"Expected labels for the output {name!r}, which has "
-                    f"metrics. Received: labels for {_given(y_true)}"
-                )
-            self.update_output(name, true, pred, sample_weight.get(name))
-
-    def update_output(self, name, y_true, y_pred, sample_weight=None):
-        """Updates the metrics of one output alone."""
-        plain, weighted = self._lists_of(name)
-        for metric in plain:
-            if _is_of_keras(metric):
-                _update(metric, y_true, y_pred)
-            else:
-                metric.update_state(y_true, y_pred)
-        for metric in weighted:
-            _update(metric, y_true, y_pred, sample_weight)
-
-    def metrics_of(self, name):
-        """Returns the list of the metrics of an output."""
-        return sum(self._lists_of(name), [])
-
-    def _lists_of(self, name):
-        index = self._resolved_output_names.index(name)
-        lists = self._flat_metrics[index], self._flat_weighted_metrics[index]
-        return [x.metrics if x else [] for x in lists]
-
-
-def _given(values):
-    return [name for name, value in values.items() if value is not None]
-
-
-def _is_of_keras(metric):
-    return type(metric).__module__.startswith("keras.")
-
-
-def _update(metric, y_true, y_pred, weight=None):
-    labels, present = split_missing(y_true, y_pred)
-    if present is None:
-        return metric.update_state(y_true, y_pred, weight)
-    if (
-        type(metric).update_state
-        is not keras.metrics.MeanMetricWrapper.update_state
-    ):
-        present = reduce_present(present, label_rank(labels, y_pred))
-        weight = combine_weights(weight, present)
-        return metric.update_state(labels, y_pred, weight)
-    values = metric._fn(labels, y_pred, **metric._fn_kwargs)
-    if len(values.shape):
-        present = reduce_present(present, len(values.shape))
-        weight = combine_weights(weight, present)
-    else:
-        values = void_scalar(values, present)
-    weight = apply_mask(
-        weight, get_keras_mask(y_pred), metric.dtype, reduction="sum"
-    )
-    return keras.metrics.Mean.update_state(metric, values, weight)
-
-
-def with_mask_of(source, tensor):
-    """Returns `tensor` with the Keras mask of `source`, if it has one."""
-    mask = get_keras_mask(source)
-    if mask is not None:
-        set_keras_mask(tensor, mask)
-    return tensor
-
-
-def combine_weights(sample_weight, present):
-    """Multiplies sample weights with the indicator of present labels.
-
-    Args:
-        sample_weight: Tensor of the shape of `present`, or of its first axes,
-            or `None`.
-        present: Boolean tensor, or `None`.
-
-    Returns:
-        A tensor, or `None` if both are.
-    """
-    if sample_weight is None or present is None:
-        return present if sample_weight is None else sample_weight
-    rank = max(len(sample_weight.shape), len(present.shape))
-    present = expand_to_rank(ops.cast(present, "float32"), rank)
-    sample_weight = expand_to_rank(ops.cast(sample_weight, "float32"), rank)
-    return sample_weight * present
-
-
-def by_output(what, values, output_keys):
-    """Sorts values that were given for the outputs into a dict.
-
-    Args:
-        what: What the values are ("labels", ...), for the error.
-        values: Dict of output name to value, or a list or tuple with one value
-            per output.
-        output_keys: List of the names of the outputs.
-
-    Returns:
-        Dict of output name to value.
-
-    Raises:
-        ValueError: If it is neither a dict nor has one value per output.
-    """
-    if isinstance(values, dict):
-        return values
-    if isinstance(values, (list, tuple)) and len(values) == len(output_keys):
-        return dict(zip(output_keys, values))
-    if isinstance(values, (list, tuple)):
-        received = f"{len(values)} values"
-    else:
-        received = getattr(values, "shape", values)
-    raise ValueError(
-        f"Expected {what} to be a dict or list with one entry per output, that "
-        f"is for {list(output_keys)}. Received: {received}"
-    )

@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_mtl.backend import replicas
 from keras_mtl.backend.keras_internals import scale_loss_for_distribution
-from keras_mtl.losses import missing_labels as labels
+from keras_mtl.losses import missing_labels
 
 
 def loss_parts(task, loss, y_true, y_pred, sample_weight, may_miss):
@@ -20,13 +20,16 @@ def loss_parts(task, loss, y_true, y_pred, sample_weight, may_miss):
 
     Returns:
         Dict of scalars: `sum` and `divisor` of the loss, see
-        `labels.sum_and_divisor`, and the number of `examples` and of those
-        `labelled`.
+        `missing_labels.sum_and_divisor`, and the number of `examples` and of
+        those `labelled`.
 
     Raises:
         ValueError: If the loss cannot be computed in parts.
     """
-    if not labels.can_leave_out(loss) or loss.reduction in (None, "none"):
+    if not missing_labels.can_leave_out(loss) or loss.reduction in (
+        None,
+        "none",
+    ):
         raise ValueError(
             f"With several replicas, the loss of task {task!r} is computed in "
             "parts: expected a `keras.losses.Loss` that overrides `call`, not "
@@ -35,14 +38,14 @@ def loss_parts(task, loss, y_true, y_pred, sample_weight, may_miss):
         )
     present = None
     if may_miss:
-        y_true, present = labels.split_missing(y_true, y_pred)
-    total, divisor = labels.sum_and_divisor(
+        y_true, present = missing_labels.split_missing(y_true, y_pred)
+    total, divisor = missing_labels.sum_and_divisor(
         loss, y_true, y_pred, sample_weight, present
     )
     examples = labelled = ops.cast(ops.shape(y_pred)[0], "float32")
     if present is not None:
-        rank = labels.label_rank(y_true, y_pred)
-        present = labels.reduce_present(present, rank)
+        rank = missing_labels.label_rank(y_true, y_pred)
+        present = missing_labels.reduce_present(present, rank)
         present = ops.cast(ops.reshape(present, (-1,)), "float32")
         size = ops.cast(ops.shape(present)[0], "float32")
         labelled = ops.divide_no_nan(examples * ops.sum(present), size)

@@ -2,7 +2,25 @@
 
 import keras
 
+from keras_mtl.backend.keras_internals import Functional
 from keras_mtl.backend.keras_internals import make_tf_tensor_spec
+
+
+def export(model, filepath, format, preprocessor, **kwargs):
+    """Exports the network of a model, see `MultiTaskModel.export`."""
+    network = Functional(model.input, model.output, name=model.name)
+    # Keras refuses to write ONNX of a model that was never called.
+    network._called = True
+    if preprocessor is not None:
+        check_serves_preprocessor(format)
+        export_with_preprocessor(network, filepath, preprocessor, **kwargs)
+        return
+    if format != "onnx":
+        network.export(filepath, format, **kwargs)
+        return
+    check_onnx_names(model.inputs, model.output_keys)
+    network.export(filepath, format, **kwargs)
+    name_onnx_outputs(filepath, model.output_keys)
 
 
 def check_serves_preprocessor(format):

@@ -32,7 +32,8 @@ class SavedState(KerasSaveable):
         self._random = {}
 
     def _obj_type(self):
-        # Keras walks through the attributes of types that it knows.
+        # Keras saves the attributes of a model whose type it knows; this one
+        # says that it is a loss.
         return "Loss"
 
     def save_own_variables(self, store):
@@ -68,7 +69,7 @@ class SavedState(KerasSaveable):
         if not goes_on:
             return
         seeds = [v for name, v in loaded.items() if name.startswith(SEED)]
-        # Else it is the file of another model.
+        # Another number of seeds is that of another model's file.
         if len(seeds) == len(self.seeds):
             for i, seed in enumerate(self.seeds):
                 seed.assign(loaded[f"{SEED}{i}"])

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_mtl import selection
-from keras_mtl.losses import missing_labels as labels
+from keras_mtl.losses import missing_labels
 from keras_mtl.selection.exp3s import Exp3S
 from keras_mtl.selection.falling_loss import FallingLoss
 from keras_mtl.selection.policy import Policy
@@ -273,7 +273,7 @@ class TaskSampler(keras.utils.PyDataset):
             for task, batches in zip(self.tasks, self._batches)
             if batches.arrays is not None
         }
-        return labels.complete(y, self.tasks)
+        return missing_labels.complete(y, self.tasks)
 
     def get_state(self):
         """Returns all from which a training continues exactly.

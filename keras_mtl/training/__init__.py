@@ -2,13 +2,7 @@
 
 import importlib
 
-import keras
-
-FOLDERS = {
-    "tensorflow": "keras_mtl.training.tensorflow",
-    "jax": "keras_mtl.training.jax",
-    "torch": "keras_mtl.training.torch",
-}
+from keras_mtl.backend.primitives import backend_name
 
 
 def of_backend(module):
@@ -16,14 +10,7 @@ def of_backend(module):
 
     Args:
         module: Name of the module, such as `"trainer"`.
-
-    Raises:
-        ImportError: If this package does not train on that backend.
     """
-    backend = keras.backend.backend()
-    if backend not in FOLDERS:
-        raise ImportError(
-            f"keras_mtl trains on the Keras backends {', '.join(FOLDERS)} (the "
-            f"environment variable KERAS_BACKEND). Received: {backend!r}"
-        )
-    return importlib.import_module(f"{FOLDERS[backend]}.{module}")
+    return importlib.import_module(
+        f"keras_mtl.training.{backend_name()}.{module}"
+    )

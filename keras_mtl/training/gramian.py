@@ -1,12 +1,12 @@
 """The Gramian of the task gradients on a batch, outside of the training."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
-from keras_mtl.backend import jacobian
-from keras_mtl.losses import missing_labels as labels
-from keras_mtl.training import balancing
+from keras_mtl.training.task_gradients import TaskGradients
 from keras_mtl.weightings.weighting import GradientWeighting
 
 
@@ -14,8 +14,8 @@ class TaskGramian:
     """Computes the Gramian of the task gradients of a model, on batches.
 
     They are those that a gradient balancing would see in a training step on
-    the batch. All happens in a `StatelessScope`, so that no variable of the
-    model changes, be it statistics, seeds or metrics.
+    the batch, from the forward pass of such a step. No variable of the model
+    changes, be it statistics, seeds or metrics.
 
     Args:
         model: Compiled `MultiTaskModel`.
@@ -29,87 +29,31 @@ class TaskGramian:
     """
 
     def __init__(
-        self, model, gradients="parameters", shared="auto", compiled=True
+        self,
+        model: keras.Model,
+        gradients: str = "parameters",
+        shared: Any = "auto",
+        compiled: bool = True,
     ):
-        weighting = GradientWeighting(gradients, shared)
-        self.model = model
-        self.split = model._check_weighting(weighting, list(model.tasks))
-        self.measured = balancing.measured_variables(self.split, weighting)
-        self._variables = (
-            model.trainable_variables + model.non_trainable_variables
+        self._weighting = GradientWeighting(gradients, shared)
+        self._split = model._check_weighting(self._weighting, list(model.tasks))
+        self._function = model._function_of_gradients(
+            self._split, self._gramian, compiled
         )
-        features = gradients == "features"
-        self._blocks = self._of_features if features else self._of_parameters
-        self._function = self._gramian
-        if compiled:
-            self._function = jacobian.compiled(self._gramian, model)
 
-    def __call__(self, x, y, sample_weight=None):
+    def __call__(self, x: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Returns the Gramian on a batch, a NumPy array of shape `(T, T)`."""
-        with jacobian.random_state_kept():
-            gramian = self._function(
-                jacobian.values_of(self.model, self._variables),
-                # Or small gradients would vanish in half precision.
-                self.model.optimizer.scale_loss(ops.ones(())),
-                *[_as_tensors(data) for data in (x, y, sample_weight)],
-            )
-        return ops.convert_to_numpy(gramian)
+        batch = tuple(map(_as_tensors, (x, y, sample_weight)))
+        return ops.convert_to_numpy(self._function(batch))
 
-    def _gramian(self, values, loss_scale, x, y, sample_weight):
-        inputs = self.model.flat_inputs(x)
-
-        def losses(trunk, copies):
-            y_pred = self.split.run_heads(trunk, copies, True)
-            return [
-                loss * loss_scale
-                for loss in self.model.compute_task_losses(
-                    y, y_pred, sample_weight, training=False
-                )
-            ]
-
-        with keras.StatelessScope(
-            zip(self._variables, values), collect_losses=True
-        ):
-            blocks = self._blocks(inputs, losses)
-            num_tasks = len(self.split.tasks)
-            parts = [
-                balancing.Block(rows).gramian(num_tasks) for rows in blocks
-            ]
-            return sum(parts) / loss_scale / loss_scale
-
-    def _of_parameters(self, inputs, losses):
-        """Returns, for each shared variable, the tasks' gradients."""
-
-        def function(values):
-            for variable, value in zip(self.measured, values):
-                variable.assign(value)
-            return losses(self.split.run_trunk(inputs, True), {})
-
-        values = [variable.value for variable in self.measured]
-        return zip(*jacobian.jacobian(function, values))
-
-    def _of_features(self, inputs, losses):
-        """Returns, for each boundary tensor, the tasks' gradients."""
-        trunk = self.split.run_trunk(inputs, True)
-        boundary = self.split.boundary
-        names = [(key, task) for key in boundary for task in boundary[key]]
-
-        def function(tensors):
-            copies = {
-                name: labels.with_mask_of(trunk[name[0]], tensor)
-                for name, tensor in zip(names, tensors)
-            }
-            # No copy belongs to two tasks: one sum has the gradients of all.
-            return [sum(losses(trunk, copies))]
-
-        tensors = [ops.stop_gradient(trunk[key]) for key, _ in names]
-        (row,) = jacobian.jacobian(function, tensors)
-        rows = dict(zip(names, row))
-        tasks = self.split.tasks
-        return [[rows.get((key, task)) for task in tasks] for key in boundary]
+    def _gramian(self, pullback, loss_scale):
+        tasks = TaskGradients(
+            self._split, self._weighting, pullback, loss_scale=loss_scale
+        )
+        return tasks.gramian(tasks.jacobian())
 
 
-def cosines(gramian):
+def cosines(gramian: Any) -> np.ndarray:
     """Returns the cosines of the angles between gradients.
 
     Args:

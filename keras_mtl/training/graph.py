@@ -24,9 +24,9 @@ class GraphSplit:
 
     Args:
         function: The Functional model.
-        output_tasks: List with the task of each of `function.outputs`, `None`
-            for an output that has no loss.
-        tasks: List of the tasks, in their order.
+        output_names: List of the names of `function.outputs`.
+        tasks: List of the tasks, in their order: names of outputs that have a
+            loss.
 
     Attributes:
         shared_variables: Trainable variables that two or more tasks reach.
@@ -40,10 +40,11 @@ class GraphSplit:
         layers: Dict of name to layer, all layers of the model.
     """
 
-    def __init__(self, function, output_tasks, tasks):
+    def __init__(self, function, output_names, tasks):
         self.tasks = list(tasks)
         self.layers = {x.name: x for x in function._flatten_layers(False)}
-        self._output_tasks = list(output_tasks)
+        # An output without a loss has no task.
+        self._output_tasks = [n if n in tasks else None for n in output_names]
         self._specs = []
         self._input_keys = [self._new_key(x) for x in function.inputs]
         keys = dict(zip(map(id, function.inputs), self._input_keys))
@@ -154,7 +155,7 @@ class GraphSplit:
         return list(layers.values())
 
     def run_task(self, inputs, task, training):
-        """Runs the steps on which a task depends, and no others.
+        """Runs only the steps on which a task depends.
 
         Args:
             inputs: As of `run_trunk`.
@@ -190,8 +191,8 @@ class GraphSplit:
             task: {k: copies.get((k, task), v) for k, v in values.items()}
             for task in self.tasks
         }
-        # In the graph's order, which is that of the updates of a layer with a
-        # state that several heads call.
+        # The steps run in the order of the graph: a layer with a state, which
+        # several heads call, is updated in that order in a plain call, too.
         for step in self._head_steps:
             (task,) = step.tasks
             _run(step, seen_by[task], training)

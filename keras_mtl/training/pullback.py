@@ -1,11 +1,68 @@
+"""What gradient balancing needs of a forward pass: its gradients."""
+
+import abc
+import collections
+
 from keras import ops
 
+# The losses of a batch before they are weighted, a list of scalars; the sum of
+# regularizers and `add_loss`, or `None`; the outputs; and the `Pullback`.
+ForwardPass = collections.namedtuple(
+    "ForwardPass", ["losses", "penalty", "y_pred", "pullback"]
+)
 
-class Pullback:
-    """The gradients that `balancing` needs, from a tape of one forward pass.
 
-    A backend gives `gradients(targets, variables, cotangents=None)`: the
-    gradients of the sum of the targets, each times its cotangent.
+class Pullback(abc.ABC):
+    """The gradients of one forward pass through trunk and heads.
+
+    They are those of the task losses times the loss scale of mixed precision.
+    A gradient that is zero for the structure of the graph may be `None`.
+
+    Attributes:
+        is_fused: Whether XLA compiles the step.
+    """
+
+    is_fused = False
+
+    @abc.abstractmethod
+    def heads(self):
+        """Returns the gradients of each task's loss through its head.
+
+        Returns:
+            Tuple of dicts: of `(key, task)` to the gradient for the copy of a
+            boundary tensor, and of task to the list of the gradients for its
+            own variables.
+        """
+
+    @abc.abstractmethod
+    def trunk(self, cotangents, variables):
+        """Pulls cotangents, dict of boundary key to tensor, to variables."""
+
+    @abc.abstractmethod
+    def loss(self, task, variables):
+        """Returns the gradients of a task's loss through its head alone."""
+
+    @abc.abstractmethod
+    def penalty(self, variables):
+        """Returns the gradients of regularizers and `add_loss`.
+
+        Returns:
+            Tuple of the list of the gradients for `variables`, and the dict of
+            those for the copies of the boundary tensors.
+        """
+
+    def stack(self, rows):
+        """Stacks a list of gradients, and may empty it.
+
+        Then the rows and their matrix are never all in memory at once.
+        """
+        return ops.stack(rows)
+
+
+class RecordedPullback(Pullback):
+    """The gradients of a forward pass that the backend has recorded.
+
+    A backend overrides `gradients`.
 
     Args:
         split: `GraphSplit`.
@@ -16,8 +73,6 @@ class Pullback:
             `None`.
     """
 
-    is_fused = False
-
     def __init__(self, split, values, copies, losses, penalty):
         self._split = split
         self._values = values
@@ -25,19 +80,13 @@ class Pullback:
         self._losses = dict(zip(split.tasks, losses))
         self._penalty = penalty
 
+    @abc.abstractmethod
     def gradients(self, targets, variables, cotangents=None):
-        raise NotImplementedError
-
-    def stack(self, rows):
-        """Stacks a list of gradients, and may empty it."""
-        return ops.stack(rows)
+        """Returns the gradients of the sum of targets times cotangents."""
 
     def heads(self):
-        """Returns the gradients for the copies and the tasks' own variables.
-
-        No copy and no such variable belongs to two tasks, so that one backward
-        pass through all heads gives the gradients of each.
-        """
+        # No copy and no such variable belongs to two tasks, so that one
+        # backward pass through all heads gives the gradients of each.
         own = self._split.head_variables
         variables = [v for task in self._split.tasks for v in own[task]]
         sources = [*self._copies.values(), *variables]
@@ -46,17 +95,14 @@ class Pullback:
         return copies, {t: [next(gradients) for _ in own[t]] for t in own}
 
     def trunk(self, cotangents, variables):
-        """Pulls cotangents, dict of key to tensor, back through the trunk."""
         given = {k: g for k, g in cotangents.items() if g is not None}
         targets = [self._values[key] for key in given]
         return self.gradients(targets, variables, [*given.values()])
 
     def loss(self, task, variables):
-        """Returns the gradients of a task's loss through its head alone."""
         return self.gradients([self._losses[task]], variables)
 
     def penalty(self, variables):
-        """Returns the gradients of the penalty for variables and copies."""
         if self._penalty is None:
             return [None] * len(variables), {}
         sources = [*variables, *self._copies.values()]

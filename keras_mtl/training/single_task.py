@@ -7,10 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mtl.backend.keras_internals import DataAdapter
 from keras_mtl.selection.task_batches import one_pass
 from keras_mtl.training import of_backend
 from keras_mtl.training.graph import GraphSplit
+from keras_mtl.training.logs import StepLogs
+from keras_mtl.training.split_call import call_task
 
 _backend = of_backend("single_task")
 
@@ -38,12 +39,9 @@ class SingleTaskSteps:
     def __init__(self, model, sampler):
         _check(model, sampler)
         tasks = list(model.tasks)
-        of_outputs = [
-            key if key in tasks else None for key in model.output_keys
-        ]
         self.model = model
         self.sampler = sampler
-        self.split = GraphSplit(model, of_outputs, tasks)
+        self.split = GraphSplit(model, model.output_keys, tasks)
         self._layers = {task: self.split.task_layers(task) for task in tasks}
         self.variables = {
             t: _variables(x, True) for t, x in self._layers.items()
@@ -77,7 +75,7 @@ class SingleTaskSteps:
         """Builds metrics and optimizer, which one task's batch cannot do."""
         batches = {t: self.sampler.peek(i) for i, t in self._numbered()}
         x = next(iter(batches.values()))[0]
-        size = self.model.first_input(x).shape[0]
+        size = self.model._first_input(x).shape[0]
         y = {
             task: keras.KerasTensor(
                 (size, *np.shape(batch[1])[1:]),
@@ -142,8 +140,9 @@ class SingleTaskSteps:
             key: keras.tree.map_structure(float, value)
             for key, value in logs.items()
         }
+        losses = self.model._task_losses
         logs["loss"] = sum(
-            self.model.with_factor(task, logs[f"{task}_loss"]) for task in data
+            losses.with_factor(task, logs[f"{task}_loss"]) for task in data
         )
         return {f"val_{key}": value for key, value in logs.items()}
 
@@ -165,9 +164,9 @@ class SingleTaskSteps:
             the mean of the epoch, and the predictions.
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y_pred = self.model.call_task(self.split, x, task, training)
+        y_pred = call_task(self.model, self.split, x, task, training)
         may_miss = not training or task not in self._complete
-        loss, count = self.model.task_loss(
+        loss, count = self.model._task_losses.loss_and_count(
             task, y, y_pred, sample_weight, may_miss
         )
         count = 1.0 if count is None else count
@@ -186,9 +185,9 @@ class SingleTaskSteps:
         added += [
             v.regularizer(v) for v in self.variables[task] if v.regularizer
         ]
-        return self.model.total_loss(
-            [self.model.with_factor(task, loss)],
-            self.model.sum_penalties(added),
+        return self.model._total_loss(
+            [self.model._task_losses.with_factor(task, loss)],
+            self.model._sum_penalties(added),
         )
 
     def record(self, task, data, loss, count, total, y_pred):
@@ -200,16 +199,16 @@ class SingleTaskSteps:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         model, index = self.model, self.model.tasks.index(task)
         one = np.arange(len(model.tasks)) == index
-        model._loss_means.update_state(
+        model._task_losses.means.update_state(
             ops.where(one, ops.stop_gradient(loss), 0.0),
             ops.where(one, ops.cast(count, "float32"), 0.0),
         )
         model._loss_tracker.update_state(
             ops.stop_gradient(total),
-            sample_weight=ops.shape(model.first_input(x))[0],
+            sample_weight=ops.shape(model._first_input(x))[0],
         )
         model._compile_metrics.update_output(task, y, y_pred, sample_weight)
-        means = model._loss_means
+        means = model._task_losses.means
         return {
             "loss": model._loss_tracker.result(),
             f"{task}_loss": ops.divide_no_nan(
@@ -257,49 +256,6 @@ class SingleTaskSteps:
 
     def drawn_tasks(self):
         return [task for task, count in self.counts.items() if count]
-
-
-class StepLogs(dict):
-    """The logs of a step with one task, which lack those of other tasks."""
-
-
-class StepTokens(DataAdapter):
-    """Counts the steps for `fit`; their data come from the sampler itself.
-
-    An iterator that `fit` prefetches would choose tasks before the losses on
-    which the choice depends.
-    """
-
-    def __init__(self, num_batches):
-        self._num_batches = num_batches
-
-    def __iter__(self):
-        while True:
-            yield ()
-
-    get_numpy_iterator = get_jax_iterator = __iter__
-
-    def get_tf_dataset(self):
-        return self
-
-    def get_torch_dataloader(self):
-        return iter(self)
-
-    @property
-    def num_batches(self):
-        return self._num_batches
-
-    @property
-    def batch_size(self):
-        return None
-
-    @property
-    def has_partial_batch(self):
-        return None
-
-    @property
-    def partial_batch_size(self):
-        return None
 
 
 def _variables(layers, trainable):

@@ -3,9 +3,9 @@ import math
 import keras
 from keras import ops
 
-from keras_mtl.weightings.weighting import TINY
+from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.weighting import GradientWeighting
-from keras_mtl.weightings.weighting import inverse
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")

@@ -3,7 +3,7 @@ import math
 import keras
 from keras import ops
 
-from keras_mtl.weightings.weighting import TINY
+from keras_mtl.backend.numerics import TINY
 from keras_mtl.weightings.weighting import Weighting
 
 # A larger ratio of mean losses would leave the range of float32.

@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from keras_mtl.weightings.weighting import TINY
+from keras_mtl.backend.numerics import TINY
 from keras_mtl.weightings.weighting import Weighting
 
 

@@ -3,10 +3,10 @@ import math
 import keras
 from keras import ops
 
+from keras_mtl.backend.numerics import TINY
 from keras_mtl.solvers.exponentiated_gradient import MIN_LOG_P
 from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
 from keras_mtl.solvers.kmeans import kmeans_1d
-from keras_mtl.weightings.weighting import TINY
 from keras_mtl.weightings.weighting import Weighting
 
 

@@ -6,9 +6,9 @@ from keras import ops
 
 from keras_mtl import agents
 from keras_mtl.agents import noise
+from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.igb_v1 import IGBv1
-from keras_mtl.weightings.weighting import TINY
-from keras_mtl.weightings.weighting import inverse
 
 # A batch whose loss explodes would otherwise rule all that the critics learn.
 MAX_OBSERVATION = 10.0

@@ -1,9 +1,9 @@
 import keras
 from keras import ops
 
+from keras_mtl.backend.numerics import inverse
 from keras_mtl.solvers.simplex import simplex_qp
 from keras_mtl.weightings.weighting import GradientWeighting
-from keras_mtl.weightings.weighting import inverse
 
 NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 

@@ -1,7 +1,7 @@
 import keras
 
+from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.weighting import Weighting
-from keras_mtl.weightings.weighting import inverse
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")

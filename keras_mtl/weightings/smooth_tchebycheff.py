@@ -3,9 +3,9 @@ import math
 import keras
 from keras import ops
 
+from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.tchebycheff import Tchebycheff
-from keras_mtl.weightings.weighting import TINY
-from keras_mtl.weightings.weighting import inverse
 
 # Far below all distances, but finite: a softmax of infinities is NaN.
 LOWEST = -3e38

@@ -8,9 +8,8 @@ import keras
 from keras import ops
 
 from keras_mtl.backend.keras_internals import scale_loss_for_distribution
-
-# Below it, 1 / loss would leave the range of float32.
-TINY = 1e-37
+from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import inverse
 
 
 class Weighting(keras.layers.Layer):
@@ -486,13 +485,3 @@ class GradientWeighting(Weighting):
         weights = self(losses, gramian)
         scale = self.direction_scale(weights, gramian)
         return self.combine(jacobian, scale * weights)
-
-
-def inverse(losses):
-    """Returns 1 / losses for positive losses, else 0.
-
-    These are the weights with which the gradient of `w * L` is that of
-    `log(L)`.
-    """
-    positive = losses > TINY
-    return ops.where(positive, 1.0 / ops.where(positive, losses, 1.0), 0.0)

@@ -3,8 +3,9 @@ import functools
 import warnings
 
 import jax
-import keras
 from jax import numpy as jnp
+
+from keras_mtl.training.jax.state import State
 
 
 def make_step_functions(steps):
@@ -16,7 +17,8 @@ def make_train_function(steps):
         def step(task, data):
             return steps.functions[task](state, data)
 
-        # Not lists, through each of whose values Keras would go every step.
+        # Keras would go through each value of a list in every step, which with
+        # many tasks takes longer than the step; a `UserList` is a leaf to it.
         state = [collections.UserList(values) for values in state]
         for _ in zip(range(steps.model.steps_per_execution), iterator):
             logs = steps.run(step)
@@ -28,25 +30,17 @@ def make_train_function(steps):
 def make_test_function(steps, task):
     model = steps.model
 
-    def stateless_test(trainable, others, metrics, data):
-        mapping = [(model.metrics_variables, metrics)]
-        with model._scope(trainable, others, *mapping) as scope:
+    def stateless_test(state, data):
+        with model._scope(state, "trainable", "others", "metrics") as scope:
             logs = steps.test(task, data)
-        return logs, model._updated(scope, model.metrics_variables)
+        return logs, model._updated(scope, "metrics")
 
     if model.jit_compile and not model.run_eagerly:
         stateless_test = jax.jit(stateless_test)
 
     def test(data):
-        variables = (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.metrics_variables,
-        )
-        values = [[v.value for v in group] for group in variables]
-        logs, metrics = stateless_test(*values, data)
-        for variable, value in zip(model.metrics_variables, metrics):
-            variable.assign(value)
+        logs, metrics = stateless_test(model._present_state(), data)
+        model._assign("metrics", metrics)
         return logs
 
     return test
@@ -55,7 +49,8 @@ def make_test_function(steps, task):
 class _TaskFunction:
     """The compiled step of a task, of that part of the state that it uses.
 
-    What each of `T` tasks has for itself would else go through all steps.
+    If it took the whole state, each step would hand on what every other task
+    has for itself.
     """
 
     def __init__(self, steps, task):
@@ -82,7 +77,7 @@ class _TaskFunction:
         return outputs
 
     def _on_used(self, values, data):
-        # The others are not looked at, so that any values will do.
+        # The rest of the state is not looked at, so that any values will do.
         state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._specs)
         for (group, i), value in zip(self._used, values):
             state[group][i] = value
@@ -115,45 +110,59 @@ def _used_places(step, state, data):
 
 def _step(steps, task, state, data):
     """Returns logs, loss, loss after the step or `None`, and the new state."""
-    model, optimizer = steps.model, steps.model.optimizer
-    trainable, others, optimizer_state, metrics_state = state
+    model, state = steps.model, State(*state)
+    gradients, (loss, count, total, y_pred, others) = _gradients(
+        steps, task, state, data
+    )
+    with warnings.catch_warnings():
+        # Variables without a gradient are those of other tasks.
+        warnings.filterwarnings("ignore", "Gradients do not exist")
+        trainable, optimizer = model.optimizer.stateless_apply(
+            state.optimizer, gradients, state.trainable
+        )
+    with model._scope(state, "metrics") as scope:
+        logs = steps.record(task, data, loss, count, total, y_pred)
+    metrics = model._updated(scope, "metrics")
+    new = State(trainable, others, optimizer, metrics)
+    loss_after = None
+    if steps.needs_loss_after:
+        # The statistics and seeds are those with which the step began.
+        before = new._replace(others=state.others)
+        with model._scope(before, "trainable", "others"):
+            loss_after, _, _ = steps.forward(task, data)
+    return logs, loss, loss_after, list(new)
+
+
+def _gradients(steps, task, state, data):
+    """Returns the gradients of all variables, `None` for those of other tasks.
+
+    Returns:
+        Tuple of the list of gradients, and of the tuple of the loss, its
+        weight, the loss that is minimized, the outputs and the state that the
+        forward pass leaves.
+    """
+    model = steps.model
     ids = {id(v) for v in steps.variables[task]}
     places = [
         i for i, v in enumerate(model.trainable_variables) if id(v) in ids
     ]
 
     def forward(values):
-        full = list(trainable)
+        trainable = list(state.trainable)
         for i, value in zip(places, values):
-            full[i] = value
-        mapping = [(optimizer.variables, optimizer_state)]
-        with model._scope(full, others, *mapping) as scope:
+            trainable[i] = value
+        now = state._replace(trainable=trainable)
+        with model._scope(now, "trainable", "others", "optimizer") as scope:
             loss, count, y_pred = steps.forward(task, data)
             total = steps.total_loss(task, loss)
-            scaled = optimizer.scale_loss(total)
-        others_after = model._updated(scope, model.non_trainable_variables)
-        return scaled, (loss, count, total, y_pred, others_after)
+            scaled_loss = model.optimizer.scale_loss(total)
+        others = model._updated(scope, "others")
+        return scaled_loss, (loss, count, total, y_pred, others)
 
-    gradients, (loss, count, total, y_pred, others_after) = jax.grad(
-        forward, has_aux=True
-    )([trainable[i] for i in places])
-    of_all = [None] * len(trainable)
-    for i, gradient in zip(places, gradients):
-        of_all[i] = gradient
-    with warnings.catch_warnings():
-        # Of variables without a gradient, which are those of other tasks.
-        warnings.filterwarnings("ignore", "Gradients do not exist")
-        trainable, optimizer_state = optimizer.stateless_apply(
-            optimizer_state, of_all, trainable
-        )
-    with keras.StatelessScope(
-        zip(model.metrics_variables, metrics_state)
-    ) as scope:
-        logs = steps.record(task, data, loss, count, total, y_pred)
-    metrics_state = model._updated(scope, model.metrics_variables)
-    loss_after = None
-    if steps.needs_loss_after:
-        with model._scope(trainable, others):
-            loss_after, _, _ = steps.forward(task, data)
-    state = [trainable, others_after, optimizer_state, metrics_state]
-    return logs, loss, loss_after, state
+    own, results = jax.grad(forward, has_aux=True)(
+        [state.trainable[i] for i in places]
+    )
+    gradients = [None] * len(state.trainable)
+    for i, gradient in zip(places, own):
+        gradients[i] = gradient
+    return gradients, results

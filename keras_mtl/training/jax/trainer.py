@@ -2,200 +2,152 @@ import jax
 import keras
 from jax import numpy as jnp
 
-from keras_mtl.backend.keras_internals import get_keras_mask
-from keras_mtl.backend.keras_internals import set_keras_mask
+from keras_mtl.backend.keras_internals import sync_state
+from keras_mtl.backend.snapshot import Snapshot
 from keras_mtl.training import balancing
-from keras_mtl.training.skipped_step import is_skipped
-from keras_mtl.training.skipped_step import scales_loss
+from keras_mtl.training import step_state
+from keras_mtl.training.jax.forward_pass import Pass
+from keras_mtl.training.jax.state import VARIABLES
+from keras_mtl.training.jax.state import State
+from keras_mtl.training.task_gradients import part_of_batch
 
 
 class BackendTrainer:
-    """`train_step` on JAX, stateless."""
+    """`train_step` on JAX, where the state is handed on and not written to."""
 
     def train_step(self, state, data):
-        logs, new_state = self._train_step(state, data)
+        old = State(*state)
+        logs, new = self._step(old, data)
         if self.weighting.needs_losses_after:
-            new_state = self._tell_losses_after(state, new_state, data)
-        if scales_loss(self):
-            new_state = self._undo_if_skipped(state, new_state)
-        return logs, new_state
+            new = self._tell_losses_after(old, new, data)
+        if step_state.scales_loss(self):
+            new = self._undo_if_skipped(old, new)
+        return logs, tuple(new)
 
-    def _undo_if_skipped(self, old_state, state):
-        """See `backend.skipped_step`, which is the same with variables."""
-        with self._optimizer_scope(old_state[2]):
-            scale = self.optimizer.scale_loss(jnp.ones(()))
-        trainable, others, *rest = state
-        with self._optimizer_scope(rest[0]):
-            skipped = is_skipped(self.optimizer, scale)
+    def _step(self, state, data):
+        state = self._with_learning_rate(state)
+        if self.weighting.needs_gradients:
+            return self._balanced_step(state, data)
+        logs, new = super().train_step(tuple(state), data)
+        return logs, State(*new)
+
+    def _with_learning_rate(self, state):
+        """Writes the learning rate to the variables that the weighting has."""
+        variables = self.weighting.learning_rate_variables
+        if not variables:
+            return state
+        with self._scope(state, "others", "optimizer") as scope:
+            for variable in variables:
+                variable.assign(self.optimizer.learning_rate)
+        return state._replace(others=self._updated(scope, "others"))
+
+    def _undo_if_skipped(self, old, new):
+        """Undoes what the weighting learns in a step that an overflow skips."""
         own = {id(v) for v in self.weighting.variables}
-        others = [
-            jnp.where(skipped, old, new) if id(v) in own else new
-            for v, old, new in zip(
-                self.non_trainable_variables, old_state[1], others
-            )
-        ]
-        return (trainable, others, *rest)
+        pairs = zip(self.non_trainable_variables, old.others)
+        variables, values = zip(*[p for p in pairs if id(p[0]) in own])
+        scale = self._loss_scale(old)
+        with self._scope(new, "others", "optimizer") as scope:
+            skipped = step_state.is_skipped(self.optimizer, scale)
+            Snapshot(variables, values).restore(where=skipped)
+        return new._replace(others=self._updated(scope, "others"))
 
-    def _optimizer_scope(self, optimizer_state):
-        pairs = zip(self.optimizer.variables, optimizer_state)
-        return keras.StatelessScope(pairs)
+    def _tell_losses_after(self, old, new, data):
+        """Tells the weighting of the losses after a step, on its batch.
 
-    def _tell_losses_after(self, old_state, state, data):
-        """See `backend.after_step`, which is the same with variables."""
-        trainable, others, *rest = state
-        network = {id(v) for v in self.network_state()}
-        # The forward pass begins as that of the step did.
-        mixed = [
-            old if id(v) in network else new
-            for v, old, new in zip(
-                self.non_trainable_variables, old_state[1], others
+        The forward pass begins with the statistics and seeds with which that of
+        the step began, and leaves them as the step did.
+        """
+        network = step_state.network_state(self)
+        with self._scope(new, "trainable", "others") as scope:
+            values = dict(
+                zip(map(id, self.non_trainable_variables), old.others)
             )
-        ]
+            left = Snapshot(network)
+            Snapshot(network, [values[id(v)] for v in network]).restore()
+            losses = step_state.losses_after_step(self, data)
+            left.restore()
+            self.weighting.after_step(losses)
+        return new._replace(others=self._updated(scope, "others"))
+
+    def _balanced_step(self, state, data):
         batch = keras.utils.unpack_x_y_sample_weight(data)
-        with self._scope(trainable, mixed) as scope:
-            self.weighting.after_step(self.losses_after_step(*batch))
-        updated = self._updated(scope, self.non_trainable_variables)
-        others = [
-            new if id(v) in network else value
-            for v, new, value in zip(
-                self.non_trainable_variables, others, updated
-            )
-        ]
-        return (trainable, others, *rest)
-
-    def _train_step(self, state, data):
-        trainable, others, optimizer_state, metrics_state = state
-        with self._optimizer_scope(optimizer_state):
-            rate = jnp.asarray(self.optimizer.learning_rate, "float32")
-            scale = self.optimizer.scale_loss(jnp.ones(()))
-        rates = {id(v) for v in self.weighting.learning_rate_variables}
-        others = [
-            rate if id(v) in rates else value
-            for v, value in zip(self.non_trainable_variables, others)
-        ]
-        if not self.weighting.needs_gradients:
-            state = (trainable, others, optimizer_state, metrics_state)
-            return super().train_step(state, data)
-        batch = keras.utils.unpack_x_y_sample_weight(data)
-        x, y, sample_weight = batch
+        scale = self._loss_scale(state)
         part = None
-        if self.measures_part_of_batch:
-            part, *_ = self._forward(
-                trainable,
-                others,
-                metrics_state,
-                balancing.part_of_batch(batch, self.weighting.gramian_batch),
-                scale,
-                self.losses_without_metrics,
-            )
-        pullback, losses, penalty, y_pred, others, metrics_state = (
-            self._forward(
-                trainable,
-                others,
-                metrics_state,
-                batch,
-                scale,
-                self.compute_task_losses,
-            )
-        )
-        mapping = [(self.metrics_variables, metrics_state)]
-        with self._scope(trainable, others, *mapping) as scope:
+        if self._measures_part_of_batch():
+            few = part_of_batch(batch, self.weighting.gramian_batch)
+            part = Pass(self, self._split, state, few, False).pullback(scale)
+        step = Pass(self, self._split, state, batch, True)
+        pullback = step.pullback(scale)
+        names = ("trainable", "others", "metrics")
+        with self._scope(step.state, *names) as scope:
             gradients, weights = balancing.balanced_gradients(
                 self._split,
                 self.weighting,
-                jnp.stack(losses),
+                jnp.stack(step.losses),
                 pullback,
                 scale,
                 part,
             )
-            self.update_weight_metrics(weights)
-        others = self._updated(scope, self.non_trainable_variables)
-        metrics_state = self._updated(scope, self.metrics_variables)
+            self._weight_means.update_state(weights)
         gradients = balancing.add_penalty(
             self._split, gradients, pullback, self.trainable_variables
         )
+        state = step.state._replace(
+            others=self._updated(scope, "others"),
+            metrics=self._updated(scope, "metrics"),
+        )
+        return self._record(batch, step, self._updated_by(state, gradients))
+
+    def _updated_by(self, state, gradients):
+        """Returns the state after the optimizer's step."""
         gradients = [
             jnp.zeros_like(value) if g is None else g
-            for g, value in zip(gradients, trainable)
+            for g, value in zip(gradients, state.trainable)
         ]
-        trainable, optimizer_state = self.optimizer.stateless_apply(
-            optimizer_state, gradients, trainable
+        trainable, optimizer = self.optimizer.stateless_apply(
+            state.optimizer, gradients, state.trainable
         )
-        logs, metrics_state = self._update_metrics_variables(
-            metrics_state,
-            self.total_loss(losses, penalty),
-            x,
-            y,
-            y_pred,
-            sample_weight,
-        )
-        return logs, (trainable, others, optimizer_state, metrics_state)
+        return state._replace(trainable=trainable, optimizer=optimizer)
 
-    def _forward(
-        self, trainable, others, metrics_state, batch, scale, compute_losses
-    ):
-        """Runs the trunk and the heads.
-
-        Returns:
-            Tuple `(pullback, losses, penalty, y_pred, others, metrics_state)`,
-            the last two as the pass leaves them.
-        """
+    def _record(self, batch, step, state):
+        """Updates the metrics, and returns the logs of a step and its state."""
         x, y, sample_weight = batch
-
-        def trunk(trainable):
-            with self._scope(trainable, others) as scope:
-                values = self._split.run_trunk(self.flat_inputs(x), True)
-                added = self.sum_penalties(scope.losses)
-            boundary = {key: values[key] for key in self._split.boundary}
-            masks = {key: get_keras_mask(v) for key, v in values.items()}
-            rest = self._updated(scope, self.non_trainable_variables)
-            return (boundary, added), (values, masks, rest)
-
-        (boundary, trunk_added), pull_trunk, (values, masks, rest) = jax.vjp(
-            trunk, trainable, has_aux=True
+        total = self._total_loss(step.losses, step.penalty)
+        logs, metrics = self._update_metrics_variables(
+            state.metrics, total, x, y, step.y_pred, sample_weight
         )
-        copies = {
-            (key, task): boundary[key]
-            for key, tasks in self._split.boundary.items()
-            for task in tasks
-        }
+        return logs, state._replace(metrics=metrics)
 
-        def heads(trainable, copies):
-            for key, mask in masks.items():
-                _set_mask(values[key], mask)
-            # New arrays, for one mask each.
-            for (key, _), tensor in copies.items():
-                _set_mask(tensor, masks[key])
-            mapping = [(self.metrics_variables, metrics_state)]
-            with self._scope(trainable, rest, *mapping) as scope:
-                y_pred = self.run_heads(values, copies, True)
-                added = self.sum_penalties(scope.losses)
-                losses = compute_losses(y, y_pred, sample_weight)
-            after = self._updated(scope, self.non_trainable_variables)
-            metrics = self._updated(scope, self.metrics_variables)
-            return (losses, added), (y_pred, after, metrics)
+    def _loss_scale(self, state):
+        with self._scope(state, "optimizer"):
+            return self.optimizer.scale_loss(jnp.ones(()))
 
-        (losses, heads_added), pull_heads, (y_pred, after, metrics_state) = (
-            jax.vjp(heads, trainable, copies, has_aux=True)
-        )
+    def _function_of_gradients(self, split, function, is_compiled):
+        """Returns a function of a batch that applies `function` to its pass.
 
-        def regularize(trainable):
-            with self._scope(trainable, after):
-                return self.compute_penalty()
+        Args:
+            split: `GraphSplit`.
+            function: Function of a `Pullback` and the loss scale that returns a
+                tensor.
+            is_compiled: Whether to compile it, as the model's steps are.
+        """
 
-        regularization, pull_regularizers = jax.vjp(regularize, trainable)
-        pullback = VjpPullback(
-            self._split,
-            self.trainable_variables,
-            (pull_trunk, boundary, trunk_added),
-            (pull_heads, losses, heads_added),
-            (pull_regularizers, regularization),
-            scale,
-        )
-        penalties = [trunk_added, heads_added, regularization]
-        penalties = [p for p in penalties if p is not None]
-        penalty = sum(penalties) if penalties else None
-        return pullback, losses, penalty, y_pred, after, metrics_state
+        def of_state(state, batch):
+            scale = self._loss_scale(state)
+            step = Pass(self, split, state, batch, False)
+            with self._scope(state, "others"):
+                return function(step.pullback(scale), scale)
+
+        if is_compiled and self.jit_compile and not self.run_eagerly:
+            of_state = jax.jit(of_state)
+
+        def of_batch(batch):
+            # Within an epoch of `fit`, the values are not in the variables.
+            sync_state(self)
+            return of_state(self._present_state(), batch)
+
+        return of_batch
 
     def compute_loss_and_updates(self, *args, **kwargs):
         # Layers know the losses that they added by the ids of tensors, which
@@ -203,87 +155,27 @@ class BackendTrainer:
         self._clear_losses()
         return super().compute_loss_and_updates(*args, **kwargs)
 
-    def _scope(self, trainable, others, *more):
-        pairs = [
-            (self.trainable_variables, trainable),
-            (self.non_trainable_variables, others),
-            *more,
+    def _variables_of(self, kind):
+        return VARIABLES[kind](self)
+
+    def _present_state(self):
+        return State(
+            *[[v.value for v in self._variables_of(k)] for k in State._fields]
+        )
+
+    def _scope(self, state, *kinds):
+        """A block in which variables of some kinds have the state's values."""
+        mapping = [
+            pair
+            for kind in kinds
+            for pair in zip(self._variables_of(kind), getattr(state, kind))
         ]
-        mapping = [pair for each in pairs for pair in zip(*each)]
         self._clear_losses()
         return keras.StatelessScope(mapping, collect_losses=True)
 
-    def _updated(self, scope, variables):
-        return [scope.get_current_value(v) for v in variables]
+    def _assign(self, kind, values):
+        Snapshot(self._variables_of(kind), values).restore()
 
-
-class VjpPullback:
-    """The gradients that `balancing` needs, from calls of `jax.vjp`."""
-
-    is_fused = True
-    stack = staticmethod(jnp.stack)
-
-    def __init__(self, split, variables, trunk, heads, regularizers, scale):
-        self._split = split
-        self._places = {id(v): i for i, v in enumerate(variables)}
-        self._pull_trunk, self._boundary, self._trunk_added = trunk
-        self._pull_heads, self._losses, self._heads_added = heads
-        self._pull_regularizers, self._regularization = regularizers
-        self._scale = scale
-
-    def _pick(self, gradients, variables):
-        return [gradients[self._places[id(v)]] for v in variables]
-
-    def _through_heads(self, losses, added=0.0):
-        losses = [jnp.float32(loss) * self._scale for loss in losses]
-        return self._pull_heads((losses, _like(self._heads_added, added)))
-
-    def _through_trunk(self, cotangents, added=0.0):
-        boundary = {
-            key: jnp.zeros_like(tensor)
-            if cotangents.get(key) is None
-            else cotangents[key]
-            for key, tensor in self._boundary.items()
-        }
-        added = _like(self._trunk_added, added)
-        (gradients,) = self._pull_trunk((boundary, added))
-        return gradients
-
-    def heads(self):
-        gradients, copies = self._through_heads([1.0] * len(self._losses))
-        own = self._split.head_variables
-        return copies, {t: self._pick(gradients, own[t]) for t in own}
-
-    def trunk(self, cotangents, variables):
-        return self._pick(self._through_trunk(cotangents), variables)
-
-    def loss(self, task, variables):
-        one = [float(task == other) for other in self._split.tasks]
-        gradients, _ = self._through_heads(one)
-        return self._pick(gradients, variables)
-
-    def penalty(self, variables):
-        parts, copies = [], {}
-        if self._regularization is not None:
-            scale = _like(self._regularization, self._scale)
-            parts += self._pull_regularizers(scale)
-        if self._trunk_added is not None:
-            parts.append(self._through_trunk({}, self._scale))
-        if self._heads_added is not None:
-            zeros = [0.0] * len(self._losses)
-            gradients, copies = self._through_heads(zeros, self._scale)
-            parts.append(gradients)
-        if not parts:
-            return [None] * len(variables), {}
-        parts = [self._pick(part, variables) for part in parts]
-        return [sum(gradients) for gradients in zip(*parts)], copies
-
-
-def _like(reference, value):
-    """Returns `value` as a cotangent of `reference`, which may be `None`."""
-    return None if reference is None else jnp.asarray(value, reference.dtype)
-
-
-def _set_mask(tensor, mask):
-    if mask is not None:
-        set_keras_mask(tensor, mask)
+    def _updated(self, scope, kind):
+        """Lists the values of the variables of a kind at the end of a block."""
+        return [scope.get_current_value(v) for v in self._variables_of(kind)]

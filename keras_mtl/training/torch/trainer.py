@@ -1,99 +1,18 @@
 import contextlib
 
-import keras
 import torch
 
-from keras_mtl.training import balancing
-from keras_mtl.training.after_step import state_kept
-from keras_mtl.training.after_step import step_with_losses_after
-from keras_mtl.training.pullback import Pullback
-from keras_mtl.training.skipped_step import undone_if_skipped
+from keras_mtl.training.pullback import RecordedPullback
+from keras_mtl.training.variables_step import VariablesTrainer
 
 
-class BackendTrainer:
-    """`train_step` on PyTorch."""
+class AutogradPullback(RecordedPullback):
+    """The gradients of a pass that PyTorch has recorded."""
 
-    def train_step(self, data):
-        with undone_if_skipped(self):
-            if self.weighting.needs_losses_after:
-                return step_with_losses_after(
-                    self, self._train_step, data, from_here()
-                )
-            return self._train_step(data)
+    def use(self, model, record_of_pass):
+        # PyTorch keeps the record with the tensors themselves.
+        del model, record_of_pass
 
-    def _train_step(self, data):
-        for variable in self.weighting.learning_rate_variables:
-            variable.assign(self.optimizer.learning_rate)
-        if not self.weighting.needs_gradients:
-            return super().train_step(data)
-        batch = keras.utils.unpack_x_y_sample_weight(data)
-        x, y, sample_weight = batch
-        scale = self.optimizer.scale_loss(keras.ops.ones(()))
-        part = None
-        if self.measures_part_of_batch:
-            fraction = self.weighting.gramian_batch
-            # Dropout draws from PyTorch's own generator.
-            with state_kept(self), torch.random.fork_rng():
-                part, *_ = self._forward(
-                    *balancing.part_of_batch(batch, fraction),
-                    scale,
-                    self.losses_without_metrics,
-                )
-        pullback, losses, penalty, y_pred = self._forward(
-            x, y, sample_weight, scale, self.compute_task_losses
-        )
-        with torch.no_grad():
-            gradients, weights = balancing.balanced_gradients(
-                self._split,
-                self.weighting,
-                torch.stack(losses),
-                pullback,
-                scale,
-                part,
-            )
-            variables = self.trainable_variables
-            gradients = balancing.add_penalty(
-                self._split, gradients, pullback, variables
-            )
-            self.optimizer.apply(gradients, variables)
-            self.update_weight_metrics(weights)
-            self._loss_tracker.update_state(
-                self.total_loss(losses, penalty),
-                sample_weight=self.first_input(x).shape[0],
-            )
-        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
-
-    def _forward(self, x, y, sample_weight, scale, compute_losses):
-        y_pred, values, copies = self.forward_in_two(
-            x, lambda tensor: tensor.detach().requires_grad_()
-        )
-        losses = compute_losses(y, y_pred, sample_weight)
-        penalty = self.compute_penalty()
-        pullback = AutogradPullback(
-            self._split,
-            values,
-            copies,
-            [loss * scale for loss in losses],
-            None if penalty is None else penalty * scale,
-        )
-        return pullback, losses, penalty, y_pred
-
-
-def from_here():
-    """Returns a context in which PyTorch draws what it draws from here on."""
-    cpu, cuda = torch.get_rng_state(), torch.cuda.get_rng_state_all()
-
-    @contextlib.contextmanager
-    def context():
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.set_rng_state(cpu)
-            torch.cuda.set_rng_state_all(cuda)
-            yield
-
-    return context
-
-
-class AutogradPullback(Pullback):
     def gradients(self, targets, variables, cotangents=None):
         sources = [getattr(v, "value", v) for v in variables]
         if cotangents is None:
@@ -111,6 +30,50 @@ class AutogradPullback(Pullback):
         matrix = rows[0].new_empty((len(rows), *rows[0].shape))
         rows.reverse()
         for place in matrix:
-            # Here a row leaves the memory.
+            # A popped row leaves the memory as soon as it is copied.
             place.copy_(rows.pop())
         return matrix
+
+
+class BackendTrainer(VariablesTrainer):
+    """`train_step` on PyTorch."""
+
+    _pullback_class = AutogradPullback
+    _recorded = staticmethod(contextlib.nullcontext)
+    _unrecorded = staticmethod(torch.no_grad)
+    # Dropout draws from PyTorch's own generators.
+    _kept_numbers = staticmethod(torch.random.fork_rng)
+
+    @staticmethod
+    def _cut(tensor, _):
+        return tensor.detach().requires_grad_()
+
+    @staticmethod
+    def _gradients_of(target, variables, _):
+        return torch.autograd.grad(
+            target, [v.value for v in variables], allow_unused=True
+        )
+
+    @staticmethod
+    def _same_numbers():
+        return numbers_from_here()
+
+    def _compiled_as_step(self, function):
+        return function
+
+
+def numbers_from_here():
+    """Returns a context in which PyTorch draws what it draws from here on.
+
+    Nothing is recorded in it, and the generators are afterwards as before.
+    """
+    cpu, cuda = torch.get_rng_state(), torch.cuda.get_rng_state_all()
+
+    @contextlib.contextmanager
+    def context():
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.set_rng_state(cpu)
+            torch.cuda.set_rng_state_all(cuda)
+            yield
+
+    return context

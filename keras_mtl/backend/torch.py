@@ -1,0 +1,37 @@
+"""The primitives on PyTorch."""
+
+import numpy as np
+import torch
+
+# PyTorch runs functions as they are.
+compile_pure = None
+
+
+def gradient(function, tensors):
+    with torch.enable_grad():
+        tensors = [tensor.detach().requires_grad_() for tensor in tensors]
+        return list(torch.autograd.grad(function(tensors), tensors))
+
+
+def compile_reader(function):
+    return function
+
+
+def get_random_state():
+    # Layers draw from PyTorch's own generators, such as dropout without a seed.
+    states = {"torch.cpu": torch.get_rng_state()}
+    for i, state in enumerate(torch.cuda.get_rng_state_all()):
+        states[f"torch.cuda.{i}"] = state
+    return {name: state.numpy() for name, state in states.items()}
+
+
+def set_random_state(states):
+    states = {
+        name: torch.from_numpy(np.array(state, "uint8"))
+        for name, state in states.items()
+    }
+    if "torch.cpu" in states:
+        torch.set_rng_state(states["torch.cpu"])
+    for i in range(torch.cuda.device_count()):
+        if f"torch.cuda.{i}" in states:
+            torch.cuda.set_rng_state(states[f"torch.cuda.{i}"], i)

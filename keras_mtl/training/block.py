@@ -1,0 +1,98 @@
+"""The gradients of all tasks with respect to one tensor."""
+
+import functools
+
+from keras import ops
+
+from keras_mtl.backend import replicas
+from keras_mtl.backend.numerics import total_of
+
+
+class Block:
+    """The rows of the Jacobian of the task losses that belong to one tensor.
+
+    Args:
+        rows: List of `T` tensors of one shape, `None` for zeros.
+        stack: Function that stacks a list of tensors, which it may empty.
+    """
+
+    def __init__(self, rows, stack=ops.stack):
+        self.tasks = [i for i, row in enumerate(rows) if row is not None]
+        self.rows = [rows[i] for i in self.tasks]
+        self._stack = stack
+
+    @functools.cached_property
+    def matrix(self):
+        """The rows that are not zeros, flattened, shape `(tasks, N)`."""
+        rows = [ops.reshape(ops.cast(g, "float32"), (-1,)) for g in self.rows]
+        # The matrix takes the place of the rows in memory. One is kept, since
+        # its shape and its type are needed.
+        del self.rows[1:]
+        return self._stack(rows)
+
+    def gramian(self, num_tasks):
+        """Returns the inner products of the rows, shape `(T, T)`."""
+        if not self.tasks:
+            return ops.zeros((num_tasks, num_tasks))
+        gramian = self._gramian_of_rows()
+        if len(self.tasks) == num_tasks:
+            return gramian
+        places = ops.one_hot(self.tasks, num_tasks, dtype="float32")
+        return ops.matmul(ops.transpose(places), ops.matmul(gramian, places))
+
+    def _gramian_of_rows(self):
+        return ops.matmul(self.matrix, ops.transpose(self.matrix))
+
+    def combine(self, weights):
+        """Returns the sum of the rows times `weights`, shape `(T,)`."""
+        if not self.tasks:
+            return None
+        weights = ops.stack([weights[i] for i in self.tasks])
+        return self._as_row(ops.matmul(weights, self.matrix))
+
+    def combine_by(self, weighting, weights, num_tasks):
+        """Returns what `weighting.combine` makes of the rows."""
+        if not self.tasks:
+            return None
+        matrix, own_part = self.all_rows(num_tasks), lambda row: row
+        if weighting.gradients == "features":
+            # The features of other replicas are other columns of the matrix.
+            matrix, own_part = replicas.join(matrix)
+        return self._as_row(own_part(weighting.combine(matrix, weights)))
+
+    def all_rows(self, num_tasks):
+        """Returns the rows with those that are zeros, shape `(T, N)`."""
+        rows = [ops.zeros_like(self.matrix[0])] * num_tasks
+        for place, task in enumerate(self.tasks):
+            rows[task] = self.matrix[place]
+        return ops.stack(rows)
+
+    def _as_row(self, vector):
+        row = self.rows[0]
+        return ops.cast(ops.reshape(vector, ops.shape(row)), row.dtype)
+
+
+class FusedBlock(Block):
+    """The same for features under XLA.
+
+    There, rows side by side make a faster product, and a sum of rows is one
+    operation that writes no matrix.
+    """
+
+    def _gramian_of_rows(self):
+        columns = [
+            ops.reshape(ops.cast(g, "float32"), (-1,)) for g in self.rows
+        ]
+        columns = ops.stack(columns, axis=-1)
+        return ops.matmul(ops.transpose(columns), columns)
+
+    def combine(self, weights):
+        if not self.tasks:
+            return None
+        combined = total_of(
+            [
+                weights[i] * ops.cast(row, "float32")
+                for i, row in zip(self.tasks, self.rows)
+            ]
+        )
+        return ops.cast(combined, self.rows[0].dtype)

@@ -1,0 +1,80 @@
+from jax import numpy as jnp
+
+from keras_mtl.training.pullback import Pullback
+
+
+class VjpPullback(Pullback):
+    """The gradients of a pass from calls of `jax.vjp`.
+
+    Args:
+        split: `GraphSplit`.
+        variables: List of all trainable variables.
+        trunk: Tuple of the pullback of the trunk, its outputs, a dict of key to
+            tensor, and the sum of the losses that its layers added.
+        heads: Tuple of the pullback of the heads, the losses, and the sum of
+            the losses that their layers added.
+        regularizers: Tuple of the pullback of the regularizers and their sum.
+        scale: Scalar, the loss scale.
+    """
+
+    is_fused = True
+
+    def __init__(self, split, variables, trunk, heads, regularizers, scale):
+        self._split = split
+        self._places = {id(v): i for i, v in enumerate(variables)}
+        self._pull_trunk, self._boundary, self._trunk_added = trunk
+        self._pull_heads, self._losses, self._heads_added = heads
+        self._pull_regularizers, self._regularization = regularizers
+        self._scale = scale
+
+    def heads(self):
+        gradients, copies = self._through_heads([1.0] * len(self._losses))
+        own = self._split.head_variables
+        return copies, {t: self._pick(gradients, own[t]) for t in own}
+
+    def trunk(self, cotangents, variables):
+        return self._pick(self._through_trunk(cotangents), variables)
+
+    def loss(self, task, variables):
+        one = [float(task == other) for other in self._split.tasks]
+        gradients, _ = self._through_heads(one)
+        return self._pick(gradients, variables)
+
+    def penalty(self, variables):
+        parts, copies = [], {}
+        if self._regularization is not None:
+            scale = _like(self._regularization, self._scale)
+            parts += self._pull_regularizers(scale)
+        if self._trunk_added is not None:
+            parts.append(self._through_trunk({}, self._scale))
+        if self._heads_added is not None:
+            zeros = [0.0] * len(self._losses)
+            gradients, copies = self._through_heads(zeros, self._scale)
+            parts.append(gradients)
+        if not parts:
+            return [None] * len(variables), {}
+        parts = [self._pick(part, variables) for part in parts]
+        return [sum(gradients) for gradients in zip(*parts)], copies
+
+    def _pick(self, gradients, variables):
+        return [gradients[self._places[id(v)]] for v in variables]
+
+    def _through_heads(self, losses, added=0.0):
+        losses = [jnp.float32(loss) * self._scale for loss in losses]
+        return self._pull_heads((losses, _like(self._heads_added, added)))
+
+    def _through_trunk(self, cotangents, added=0.0):
+        boundary = {
+            key: jnp.zeros_like(tensor)
+            if cotangents.get(key) is None
+            else cotangents[key]
+            for key, tensor in self._boundary.items()
+        }
+        added = _like(self._trunk_added, added)
+        (gradients,) = self._pull_trunk((boundary, added))
+        return gradients
+
+
+def _like(reference, value):
+    """Returns `value` as a cotangent of `reference`, which may be `None`."""
+    return None if reference is None else jnp.asarray(value, reference.dtype)

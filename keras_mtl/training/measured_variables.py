@@ -1,0 +1,61 @@
+"""The shared variables on which the gradients of the tasks are compared."""
+
+
+def measured_variables(split, weighting):
+    """Returns the shared variables on which the gradients are compared.
+
+    Args:
+        split: `GraphSplit`.
+        weighting: `Weighting` with `needs_gradients`.
+
+    Returns:
+        List of variables.
+
+    Raises:
+        ValueError: If nothing is shared, or the weighting names layers that
+            do not exist or are not shared.
+    """
+    _check_is_shared(split, weighting)
+    if weighting.shared == "auto":
+        return split.shared_variables
+    if weighting.shared == "last":
+        return split.last_shared_variables
+    chosen = set()
+    for name in weighting.shared:
+        chosen |= _shared_of_layer(split, name, weighting.shared)
+    return [v for v in split.shared_variables if id(v) in chosen]
+
+
+def _check_is_shared(split, weighting):
+    if not split.shared_variables:
+        raise ValueError(
+            f"{type(weighting).__name__} balances the gradients of variables "
+            "that tasks share, and no trainable variable is shared by two or "
+            f"more of the tasks {split.tasks}"
+        )
+    if weighting.gradients == "features" and not split.boundary:
+        raise ValueError(
+            'gradients="features" needs a trunk that ends before the heads of '
+            "the tasks begin, and the tasks share only layers inside of their "
+            'heads. Use gradients="parameters".'
+        )
+
+
+def _shared_of_layer(split, name, shared):
+    """Returns the ids of the shared variables of a layer."""
+    layer = split.layers.get(name)
+    if layer is None:
+        raise ValueError(
+            "`shared` names a layer that the model does not have, or that "
+            f"no task depends on: {name!r}. Known: {sorted(split.layers)}. "
+            f"Received: shared={shared}"
+        )
+    ids = {id(v) for v in layer.trainable_variables}
+    ids &= {id(v) for v in split.shared_variables}
+    if not ids:
+        raise ValueError(
+            f"`shared` names the layer {name!r}, which has no trainable "
+            "variable that two or more tasks share. "
+            f"Received: shared={shared}"
+        )
+    return ids

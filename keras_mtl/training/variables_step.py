@@ -1,0 +1,169 @@
+"""The training step where it writes to variables: TensorFlow and PyTorch."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
+from keras_mtl.backend.snapshot import Snapshot
+from keras_mtl.backend.snapshot import kept
+from keras_mtl.training import balancing
+from keras_mtl.training import step_state
+from keras_mtl.training.pullback import ForwardPass
+from keras_mtl.training.split_call import call_in_two
+from keras_mtl.training.task_gradients import part_of_batch
+
+
+class VariablesTrainer:
+    """`train_step` of a backend whose training step writes to variables.
+
+    A backend says how a forward pass is recorded (`_recorded`), how a tensor is
+    copied so that no gradient passes (`_cut`), what gives the gradients
+    (`_pullback_class`, `_gradients_of`), and what keeps its own random numbers
+    (`_same_numbers`, `_kept_numbers`) and records nothing (`_unrecorded`).
+    """
+
+    _unrecorded = staticmethod(contextlib.nullcontext)
+    _kept_numbers = staticmethod(contextlib.nullcontext)
+
+    def train_step(self, data):
+        with self._undone_if_skipped():
+            if self.weighting.needs_losses_after:
+                return self._step_with_losses_after(data)
+            return self._step(data)
+
+    @contextlib.contextmanager
+    def _undone_if_skipped(self):
+        """Undoes what the weighting learns in a step that an overflow skips.
+
+        Loss balancing sees finite losses before their gradients overflow. Only
+        with a `LossScaleOptimizer`, which looks for overflows, does it cost
+        anything.
+        """
+        if not step_state.scales_loss(self):
+            yield
+            return
+        weighting, optimizer = self.weighting, self.optimizer
+        before = Snapshot(
+            [*weighting.variables, *weighting.untracked_variables()]
+        )
+        scale = optimizer.scale_loss(ops.ones(()))
+        yield
+        before.restore(where=step_state.is_skipped(optimizer, scale))
+
+    def _step_with_losses_after(self, data):
+        """Runs a training step, and tells the weighting of the losses after it.
+
+        The second forward pass begins with the statistics and seeds that the
+        first one had, so that the losses differ by the update alone (dropout
+        masks are the same); then they are as the step left them.
+        """
+        state = step_state.network_state(self)
+        before, same_numbers = Snapshot(state), self._same_numbers()
+        logs = self._step(data)
+        with kept(state), same_numbers():
+            before.restore()
+            losses = step_state.losses_after_step(self, data)
+        self.weighting.after_step(losses)
+        return logs
+
+    def _step(self, data):
+        for variable in self.weighting.learning_rate_variables:
+            variable.assign(self.optimizer.learning_rate)
+        if self.weighting.needs_gradients:
+            return self._balanced_step(data)
+        return super().train_step(data)
+
+    def _balanced_step(self, data):
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        scale = self.optimizer.scale_loss(ops.ones(()))
+        part = None
+        if self._measures_part_of_batch():
+            part = self._pullback_of_part(batch, scale)
+        step = self._forward(self._split, batch, scale)
+        with self._unrecorded():
+            gradients, weights = balancing.balanced_gradients(
+                self._split,
+                self.weighting,
+                unscale_loss_for_distribution(ops.stack(step.losses)),
+                step.pullback,
+                scale,
+                part,
+            )
+            variables = self.trainable_variables
+            gradients = balancing.add_penalty(
+                self._split, gradients, step.pullback, variables
+            )
+            self.optimizer.apply_gradients(zip(gradients, variables))
+            self._weight_means.update_state(weights)
+        return self._record(batch, step)
+
+    def _record(self, batch, step):
+        """Updates the metrics, and returns the logs of a step."""
+        x, y, sample_weight = batch
+        with self._unrecorded():
+            total = self._total_loss(step.losses, step.penalty)
+            self._loss_tracker.update_state(
+                unscale_loss_for_distribution(total),
+                sample_weight=ops.shape(self._first_input(x))[0],
+            )
+        return self.compute_metrics(
+            x, y, step.y_pred, sample_weight=sample_weight
+        )
+
+    def _pullback_of_part(self, batch, scale):
+        """Returns the `Pullback` of a part of the batch, without a trace."""
+        part = part_of_batch(batch, self.weighting.gramian_batch)
+        with self._forward_undone():
+            return self._forward(self._split, part, scale, False).pullback
+
+    @contextlib.contextmanager
+    def _forward_undone(self):
+        """A block whose forward passes change no statistics and no seeds."""
+        with kept(step_state.network_state(self)), self._kept_numbers():
+            yield
+        # The losses that layers added would keep the record of the pass.
+        self._clear_losses()
+
+    def _forward(self, split, batch, scale, record=True):
+        """Runs trunk and heads, and returns a `ForwardPass`."""
+        x, y, sample_weight = batch
+        with self._recorded() as record_of_pass:
+            y_pred, values, copies = call_in_two(
+                self, split, x, lambda t: self._cut(t, record_of_pass)
+            )
+            losses = self._task_losses.compute(
+                y, y_pred, sample_weight, record=record
+            )
+            penalty = self._compute_penalty()
+            pullback = self._pullback_class(
+                split,
+                values,
+                copies,
+                [loss * scale for loss in losses],
+                None if penalty is None else penalty * scale,
+            )
+        pullback.use(self, record_of_pass)
+        return ForwardPass(losses, penalty, y_pred, pullback)
+
+    def _function_of_gradients(self, split, function, is_compiled):
+        """Returns a function of a batch that applies `function` to its pass.
+
+        Args:
+            split: `GraphSplit`.
+            function: Function of a `Pullback` and the loss scale that returns a
+                tensor.
+            is_compiled: Whether to compile it, as the model's steps are.
+        """
+
+        def of_batch(batch):
+            # With the loss scale, small gradients do not vanish in half
+            # precision.
+            scale = self.optimizer.scale_loss(ops.ones(()))
+            with self._forward_undone():
+                step = self._forward(split, batch, scale, False)
+                with self._unrecorded():
+                    return function(step.pullback, scale)
+
+        return self._compiled_as_step(of_batch) if is_compiled else of_batch
