@@ -28,7 +28,7 @@ from keras import ops
 
 from keras_mtl.backend import replicas
 from keras_mtl.backend.keras_internals import scale_loss_for_distribution
-from keras_mtl.weightings.weighting import TINY
+from keras_mtl.backend.numerics import TINY
 
 
 def measured_variables(split, weighting):
@@ -48,32 +48,32 @@ def measured_variables(split, weighting):
             "that tasks share, and no trainable variable is shared by two or "
             f"more of the tasks {split.tasks}"
         )
-    if weighting.gradients == "features" and not split.boundary:
+    if weighting.measurement.gradients == "features" and not split.boundary:
         raise ValueError(
             'gradients="features" needs a trunk that ends before the heads of '
             "the tasks begin, and the tasks share only layers inside of their "
             'heads. Use gradients="parameters".'
         )
-    if weighting.shared == "auto":
+    if weighting.measurement.shared == "auto":
         return split.shared_variables
-    if weighting.shared == "last":
+    if weighting.measurement.shared == "last":
         return split.last_shared_variables
     shared_ids = {id(v) for v in split.shared_variables}
     chosen = set()
-    for name in weighting.shared:
+    for name in weighting.measurement.shared:
         layer = split.layers.get(name)
         if layer is None:
             raise ValueError(
                 "`shared` names a layer that the model does not have, or that "
                 f"no task depends on: {name!r}. Known: {sorted(split.layers)}. "
-                f"Received: shared={weighting.shared}"
+                f"Received: shared={weighting.measurement.shared}"
             )
         ids = {id(v) for v in layer.trainable_variables} & shared_ids
         if not ids:
             raise ValueError(
                 f"`shared` names the layer {name!r}, which has no trainable "
                 "variable that two or more tasks share. "
-                f"Received: shared={weighting.shared}"
+                f"Received: shared={weighting.measurement.shared}"
             )
         chosen |= ids
     return [v for v in split.shared_variables if id(v) in chosen]
@@ -118,19 +118,23 @@ def balanced_gradients(
     measured = measured_variables(split, weighting)
     feature_block = FusedBlock if pullback.is_fused else Block
     growth = 1.0
-    if weighting.gradients == "features":
+    if weighting.measurement.gradients == "features":
         # Not in a branch: replicas do not meet there.
-        growth = _growth([*copies.values()], weighting.gramian_batch)
+        growth = _growth(
+            [*copies.values()], weighting.measurement.gramian_batch
+        )
 
     def jacobian():
-        if weighting.gradients == "features":
+        if weighting.measurement.gradients == "features":
             of_boundary = [
                 [cotangent.get(key) for cotangent in cotangents]
                 for key in split.boundary
             ]
             return [
                 feature_block(
-                    _part_of_rows(rows, weighting.gramian_batch, growth)
+                    _part_of_rows(
+                        rows, weighting.measurement.gramian_batch, growth
+                    )
                 )
                 for rows in of_boundary
             ]
@@ -151,7 +155,7 @@ def balanced_gradients(
         blocks, inner_products = _over_replicas(
             weighting, measured, jacobian, gramian
         )
-    elif weighting.update_every == 1:
+    elif weighting.measurement.update_every == 1:
         blocks = jacobian()
         inner_products = gramian(blocks)
     else:
@@ -162,9 +166,14 @@ def balanced_gradients(
         )
     weights = scaled = weighting(losses, inner_products)
     # Whether it is that of this step and of the whole batch.
-    is_exact = weighting.update_every == 1 and weighting.gramian_batch == 1
+    is_exact = (
+        weighting.measurement.update_every == 1
+        and weighting.measurement.gramian_batch == 1
+    )
     if is_exact:
-        scaled = weights * weighting.direction_scale(weights, inner_products)
+        scaled = weights * weighting.measurement.direction_scale(
+            weights, inner_products
+        )
 
     def combine(block):
         if weighting.is_linear:
@@ -173,7 +182,7 @@ def balanced_gradients(
 
     if (
         is_exact
-        and weighting.gradients == "parameters"
+        and weighting.measurement.gradients == "parameters"
         and len(measured) == len(split.shared_variables)
     ):
         # With several replicas the blocks are those of the whole batch, and the
@@ -189,12 +198,12 @@ def balanced_gradients(
             for key in split.boundary
         }
         gradients = _pull_back(split, pullback, combined, scaled)
-        if weighting.max_norm is not None and not is_exact:
+        if weighting.measurement.max_norm is not None and not is_exact:
             direction = combined.values()
-            if weighting.gradients == "parameters":
+            if weighting.measurement.gradients == "parameters":
                 direction = [gradients[id(v)] for v in measured]
             norm = _norm_over_replicas(weighting, direction) / loss_scale
-            scale = weighting.scale_of_norm(norm)
+            scale = weighting.measurement.clip(norm)
             gradients = {k: _scale(g, scale) for k, g in gradients.items()}
     head_weights = weighting.head_weights()
     for i, task in enumerate(split.tasks):
@@ -216,8 +225,8 @@ def _over_replicas(weighting, measured, jacobian, gramian):
         Tuple of the blocks, for parameters those of the whole batch, and the
         Gramian. The blocks are `None` if the weights may not be due.
     """
-    of_features = weighting.gradients == "features"
-    if weighting.update_every == 1:
+    of_features = weighting.measurement.gradients == "features"
+    if weighting.measurement.update_every == 1:
         blocks = jacobian()
         if of_features:
             return blocks, replicas.total(gramian(blocks))
@@ -254,12 +263,12 @@ def _norm_over_replicas(weighting, direction):
 
     def total(value):
         # Each replica has other features, and the same parameters.
-        if weighting.gradients == "features":
+        if weighting.measurement.gradients == "features":
             return replicas.total(value)
         return value
 
     parts = [ops.cast(x, "float32") for x in direction if x is not None]
-    if weighting.gradients == "parameters":
+    if weighting.measurement.gradients == "parameters":
         parts = replicas.total(parts)
     # The squares may leave the range of float32 before the norm does.
     scale = total(_sum([ops.max(ops.abs(x)) for x in parts]))
@@ -314,7 +323,7 @@ class Block:
         if not self.tasks:
             return None
         matrix, own_part = self.all_rows(num_tasks), lambda row: row
-        if weighting.gradients == "features":
+        if weighting.measurement.gradients == "features":
             # The features of other replicas are other columns.
             matrix, own_part = replicas.join(matrix)
         return self._as_row(own_part(weighting.combine(matrix, weights)))

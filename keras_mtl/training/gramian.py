@@ -7,7 +7,7 @@ from keras import ops
 from keras_mtl.backend import jacobian
 from keras_mtl.losses import missing_labels as labels
 from keras_mtl.training import balancing
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
 
 
 class TaskGramian:

@@ -84,7 +84,9 @@ class BackendTrainer:
                 trainable,
                 others,
                 metrics_state,
-                balancing.part_of_batch(batch, self.weighting.gramian_batch),
+                balancing.part_of_batch(
+                    batch, self.weighting.measurement.gramian_batch
+                ),
                 scale,
                 self.losses_without_metrics,
             )

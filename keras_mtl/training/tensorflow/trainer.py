@@ -29,7 +29,7 @@ class BackendTrainer:
         scale = self.optimizer.scale_loss(tf.ones(()))
         part = None
         if self.measures_part_of_batch:
-            fraction = self.weighting.gramian_batch
+            fraction = self.weighting.measurement.gramian_batch
             with state_kept(self):
                 part, *_ = self._forward(
                     *balancing.part_of_batch(batch, fraction),

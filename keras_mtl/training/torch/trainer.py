@@ -31,7 +31,7 @@ class BackendTrainer:
         scale = self.optimizer.scale_loss(keras.ops.ones(()))
         part = None
         if self.measures_part_of_batch:
-            fraction = self.weighting.gramian_batch
+            fraction = self.weighting.measurement.gramian_batch
             # Dropout draws from PyTorch's own generator.
             with state_kept(self), torch.random.fork_rng():
                 part, *_ = self._forward(
