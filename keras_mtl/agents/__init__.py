@@ -1,16 +1,12 @@
 """Agents that weight the tasks: soft actor-critic for `IGBv2`."""
 
 from keras_mtl.agents.agent import Agent
-from keras_mtl.agents.registry import AGENTS
 from keras_mtl.agents.registry import check_name
 from keras_mtl.agents.registry import get
 from keras_mtl.agents.registry import names
 from keras_mtl.agents.registry import register
 from keras_mtl.agents.replay_buffer import ReplayBuffer
 from keras_mtl.agents.sac import KerasAgent
-
-# Importing TF-Agents takes seconds and sets up legacy Keras.
-AGENTS.register_lazily("tf_agents", "keras_mtl.agents.tf_agents")
 
 __all__ = [
     "Agent",

@@ -8,6 +8,10 @@ from keras_mtl.agents.agent import Agent
 from keras_mtl.backend.registry import Registry
 
 AGENTS = Registry("agent", Agent)
+# The package imports this class itself.
+AGENTS.register_lazily("keras", "keras_mtl.agents.sac")
+# Importing TF-Agents takes seconds and sets up legacy Keras: only on demand.
+AGENTS.register_lazily("tf_agents", "keras_mtl.agents.tf_agents")
 
 AUTO = "auto"
 

@@ -14,6 +14,9 @@ from typing import Any
 
 Number = int | float
 
+# Counts are kept in 32 bits.
+MAX_INTEGER = 2**31 - 1
+
 
 def positive(name: str, value: Any, optional: bool = False) -> Number | None:
     """Checks a number above 0; `None` passes if `optional`."""
@@ -59,9 +62,10 @@ def non_negative_integer(name: str, value: Any) -> int:
 
 
 def seed(name: str, value: Any) -> int | None:
-    """Checks a seed: `None`, or an integer that a seed's variable holds."""
-    expected = "an integer from 0 to 2147483647"
-    return _integer(name, value, expected, True, lambda x: 0 <= x < 2**31)
+    """Checks a seed: an integer or `None`."""
+    if value is not None and not _is_integer(value):
+        raise _error(name, value, "an integer or None")
+    return None if value is None else int(value)
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -167,6 +171,8 @@ def _integer(name, value, expected, optional, accept):
         return None
     if not _is_integer(value) or not accept(value):
         raise _error(name, value, expected, optional)
+    if value > MAX_INTEGER:
+        raise _error(name, value, f"at most {MAX_INTEGER}")
     return int(value)
 
 

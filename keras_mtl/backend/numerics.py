@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 # A tensor of the backend, or what it converts to one.
 Tensor = Any
+
+# Seeds are kept in 32 bits, with a sign on some backends.
+MAX_SEED = 2**31
 
 # Below it, 1 / loss would leave the range of float32.
 TINY = 1e-37
@@ -25,3 +29,10 @@ def inverse(losses: Tensor) -> Tensor:
     """
     positive = losses > TINY
     return ops.where(positive, 1.0 / ops.where(positive, losses, 1.0), 0.0)
+
+
+def seed_generator(seed: int | None) -> keras.random.SeedGenerator:
+    """Makes the state of random numbers from any integer, or at random."""
+    if seed is not None:
+        seed = seed % MAX_SEED
+    return keras.random.SeedGenerator(seed)

@@ -239,7 +239,7 @@ class Configurable:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Makes an instance from what `get_config` returned."""
-        return cls(**config)
+        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def snake_case(name: str) -> str:

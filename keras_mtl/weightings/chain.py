@@ -61,7 +61,7 @@ class Chain(Wrapper):
             names = [type(w).__name__ for w in self.weightings]
             raise ValueError(
                 "Expected a chain of loss-balancing methods and, last, one "
-                f"gradient-balancing method. Received: {names}"
+                f"gradient-balancing method. Received: weightings={names}"
             )
 
     def _parts(self) -> list[Weighting]:

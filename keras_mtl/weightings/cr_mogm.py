@@ -6,7 +6,7 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
-from keras_mtl.weightings.registry import get
+from keras_mtl.weightings.registry import WEIGHTINGS
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 from keras_mtl.weightings.wrapper import Wrapper
@@ -58,7 +58,7 @@ class CRMOGM(Wrapper, GradientWeighting):
     def __init__(
         self, weighting: Any = "mgda", alpha: float = 0.9, **kwargs: Any
     ) -> None:
-        weighting = get(weighting)
+        weighting = WEIGHTINGS.get(weighting, "weighting")
         if not isinstance(weighting, GradientWeighting) or not (
             weighting.is_linear and weighting.measurement.update_every == 1
         ):

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.numerics import seed_generator
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
 from keras_mtl.weightings.registry import register
 
@@ -63,7 +64,7 @@ class GradDrop(GradientWeighting):
             lambda value: 0 <= value <= 1,
         )
         self.seed = checks.seed("seed", seed)
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.seed_generator = seed_generator(self.seed)
 
     def build_state(self, num_tasks: int) -> None:
         checks.one_per_task("leak", self.leak, num_tasks)

@@ -1,11 +1,11 @@
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_mtl.backend import checks
 from keras_mtl.backend.compiling import compiled
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.numerics import seed_generator
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
 from keras_mtl.weightings.pcgrad import others_in_random_order
 from keras_mtl.weightings.registry import register
@@ -64,7 +64,7 @@ class GradVac(GradientWeighting):
         super().__init__(**kwargs)
         self.beta = checks.fraction("beta", beta)
         self.seed = checks.seed("seed", seed)
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.seed_generator = seed_generator(self.seed)
 
     def build_state(self, num_tasks: int) -> None:
         self.targets = self.add_state((num_tasks, num_tasks), name="targets")

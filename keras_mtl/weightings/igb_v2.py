@@ -8,6 +8,7 @@ from keras import ops
 from keras_mtl import agents
 from keras_mtl.agents import noise
 from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import MAX_SEED
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
@@ -142,6 +143,7 @@ class IGBv2(IGBv1):
         super().build_state(num_tasks)
         # The seed decides on all that is drawn, and is saved.
         seed = random.randrange(2**30) if self.seed is None else self.seed
+        seed = seed % MAX_SEED
         self.drawn_seed = self.add_state(
             (), keras.initializers.Constant(seed), "seed", dtype="int32"
         )

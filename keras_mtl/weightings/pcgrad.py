@@ -6,6 +6,7 @@ from keras import ops
 from keras_mtl.backend import checks
 from keras_mtl.backend.compiling import compiled
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.numerics import seed_generator
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
 from keras_mtl.weightings.registry import register
 
@@ -50,7 +51,7 @@ class PCGrad(GradientWeighting):
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = checks.seed("seed", seed)
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.seed_generator = seed_generator(self.seed)
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         order = others_in_random_order(self.num_tasks, self.seed_generator)

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.numerics import seed_generator
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
@@ -30,7 +31,7 @@ class Random(Weighting):
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = checks.seed("seed", seed)
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.seed_generator = seed_generator(self.seed)
 
     def compute_weights(self, losses: Tensor) -> Tensor:
         logits = keras.random.normal(losses.shape, seed=self.seed_generator)
