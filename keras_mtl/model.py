@@ -508,7 +508,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         """Whether the step begins with a pass of a part of the batch."""
         weighting = self.weighting
         return (
-            weighting.gramian_batch < 1 and weighting.gradients == "parameters"
+            weighting.measurement.gramian_batch < 1
+            and weighting.measurement.gradients == "parameters"
         )
 
     def _first_input(self, x):

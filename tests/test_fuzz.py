@@ -111,7 +111,7 @@ IGB_V2 = {
 @st.composite
 def configured(draw):
     name = draw(st.sampled_from(weightings.names()))
-    cls = weightings.ALL_WEIGHTINGS[name]
+    cls = type(weightings.get(name))
     arguments = draw(arguments_of(cls))
     return cls, {**IGB_V2, **arguments} if name == "igb_v2" else arguments
 

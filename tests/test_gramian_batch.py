@@ -110,7 +110,7 @@ def test_in_a_chain_and_saved(tmp_path):
     model = train(x, y, ["igb_v1", pcgrad])
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.weighting.gramian_batch == 0.25
+    assert loaded.weighting.measurement.gramian_batch == 0.25
 
 
 @pytest.mark.parametrize("fraction", [0, -1, 1.5])

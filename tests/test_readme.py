@@ -72,7 +72,7 @@ def test_ways_to_give_a_weighting():
             "keras_mtl": keras_mtl,
         },
     )
-    assert model.weighting.update_every == 10
+    assert model.weighting.measurement.update_every == 10
 
 
 def test_watching_conflicts():

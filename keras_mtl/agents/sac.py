@@ -6,12 +6,14 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.agents.agent import Agent
+from keras_mtl.agents.registry import register
 from keras_mtl.backend.compiling import compiled_reader
 from keras_mtl.backend.gradients import gradient
 
 BETA_1, BETA_2 = 0.9, 0.999
 
 
+@register("keras", package="keras_mtl")
 class KerasAgent(Agent):
     """Soft actor-critic in Keras, on every backend.
 

@@ -3,6 +3,7 @@ import warnings
 from keras_mtl.agents.agent import Agent
 from keras_mtl.agents.legacy_keras import import_tf_agents
 from keras_mtl.agents.legacy_keras import legacy_keras
+from keras_mtl.agents.registry import register
 from keras_mtl.agents.sac import KerasAgent
 
 tf, tf_agents = import_tf_agents()
@@ -20,6 +21,7 @@ class SacAgent(tf_agents.agents.SacAgent):
         return draw(distribution, self._noise())
 
 
+@register("tf_agents", package="keras_mtl")
 class TFAgentsAgent(Agent):
     """Soft actor-critic of TF-Agents, on the TensorFlow backend.
 

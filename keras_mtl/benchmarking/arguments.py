@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_mtl import weightings as weightings_module
 from keras_mtl.model import MultiTaskModel
+from keras_mtl.weightings.registry import WEIGHTINGS
 
 
 def by_label(weightings):
@@ -33,10 +34,7 @@ def _label(weighting):
     if isinstance(weighting, (list, tuple)):
         return " + ".join(map(_label, weighting))
     kind = type(weightings_module.get(weighting))
-    for name, known in weightings_module.ALL_WEIGHTINGS.items():
-        if known is kind:
-            return name
-    return kind.__name__
+    return WEIGHTINGS.name_of(kind) or kind.__name__
 
 
 def check_seeds(seeds):

@@ -1,9 +1,10 @@
 """The table of methods, made from the registry."""
 
 from keras_mtl import weightings
+from keras_mtl.weightings.registry import WEIGHTINGS
 
 
-def methods():
+def methods() -> list[dict[str, str]]:
     """Lists the methods of the registry.
 
     Returns:
@@ -13,7 +14,7 @@ def methods():
     return [_describe(name) for name in weightings.names()]
 
 
-def markdown_table():
+def markdown_table() -> str:
     """Returns the methods as a table in Markdown."""
     rows = [list(method.values()) for method in methods()]
     header = list(methods()[0])
@@ -23,19 +24,21 @@ def markdown_table():
 
 def _describe(name):
     weighting = weightings.get(name)
-    cls = type(weighting)
+    cls, facts = type(weighting), WEIGHTINGS.facts(name)
+    is_gradient = weighting.needs_gradients
     needs = {
-        "positive losses": cls.needs_positive_losses,
+        "positive losses": weighting.needs_positive_losses,
         "epochs": weighting.needs_epochs,
-        "gradients": cls.needs_gradients,
+        "gradients": is_gradient,
     }
+    passes = "T backward passes" if is_gradient else "1 backward pass"
     return {
         "name": f"`{name}`",
         "class": f"`{cls.__name__}`",
-        "paper": cls.paper,
-        "year": str(cls.year or "–"),
-        "kind": "gradient" if cls.needs_gradients else "loss",
-        "cost": cls.cost,
+        "paper": facts["paper"],
+        "year": str(facts["year"] or "–"),
+        "kind": "gradient" if is_gradient else "loss",
+        "cost": facts["cost"] or passes,
         "needs": ", ".join(need for need, is_so in needs.items() if is_so)
         or "–",
     }

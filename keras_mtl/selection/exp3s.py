@@ -3,6 +3,7 @@ import math
 import numpy as np
 
 from keras_mtl.selection.policy import Policy
+from keras_mtl.selection.registry import register
 from keras_mtl.selection.reservoir import Reservoir
 from keras_mtl.selection.state import check_state
 from keras_mtl.selection.state import generator_state
@@ -10,6 +11,7 @@ from keras_mtl.selection.state import make_generator
 from keras_mtl.selection.state import set_generator_state
 
 
+@register("exp3s", package="keras_mtl")
 class Exp3S(Policy):
     """Policy that learns online which tasks are rewarded, as a bandit does.
 
@@ -86,6 +88,8 @@ class Exp3S(Policy):
         self.epsilon = epsilon
         self.importance = importance
         self.scale_rewards = scale_rewards
+        self.reservoir_size = reservoir_size
+        self.seed = seed
         self._reservoir = Reservoir(reservoir_size, make_generator(seed))
         self._log_weights = None
         self._step = 1

@@ -2,10 +2,12 @@ import math
 
 import numpy as np
 
+from keras_mtl.selection.registry import register
 from keras_mtl.selection.reward import Reward
 from keras_mtl.selection.state import check_state
 
 
+@register("falling_loss", package="keras_mtl")
 class FallingLoss(Reward):
     """Reward for tasks that still have a high loss, while it falls.
 

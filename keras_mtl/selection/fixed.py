@@ -1,8 +1,13 @@
+import keras
 import numpy as np
 
 from keras_mtl.selection.policy import Policy
+from keras_mtl.selection.registry import POLICIES
+from keras_mtl.selection.registry import is_vector
 
 
+@POLICIES.convert(is_vector)
+@keras.saving.register_keras_serializable(package="keras_mtl")
 class Fixed(Policy):
     """Policy with given probabilities.
 

@@ -5,8 +5,10 @@ import numbers
 
 import numpy as np
 
+from keras_mtl.backend.registry import Configurable
 
-class Policy:
+
+class Policy(Configurable):
     """Base class of the policies, which choose the task of the next batch.
 
     A policy of one's own overrides `probabilities`, and `update` if it learns.

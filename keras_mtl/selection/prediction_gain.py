@@ -1,8 +1,10 @@
 import math
 
+from keras_mtl.selection.registry import register
 from keras_mtl.selection.reward import Reward
 
 
+@register("prediction_gain", package="keras_mtl")
 class PredictionGain(Reward):
     """Reward that is the fall of the loss, on the same batch, by the step.
 

@@ -1,7 +1,9 @@
 """The base class of all rewards."""
 
+from keras_mtl.backend.registry import Configurable
 
-class Reward:
+
+class Reward(Configurable):
     """Base class of the rewards, which say how useful a step has been.
 
     A reward of one's own overrides `__call__`.

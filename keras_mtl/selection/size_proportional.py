@@ -3,8 +3,10 @@ import math
 import numpy as np
 
 from keras_mtl.selection.policy import Policy
+from keras_mtl.selection.registry import register
 
 
+@register("size_proportional", package="keras_mtl")
 class SizeProportional(Policy):
     """Policy that chooses tasks by the sizes of their data sets.
 

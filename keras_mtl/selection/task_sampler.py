@@ -1,5 +1,4 @@
 import concurrent.futures
-import inspect
 import json
 import math
 import threading
@@ -7,21 +6,17 @@ import threading
 import keras
 import numpy as np
 
-from keras_mtl import selection
 from keras_mtl.losses import missing_labels
 from keras_mtl.selection.exp3s import Exp3S
-from keras_mtl.selection.falling_loss import FallingLoss
 from keras_mtl.selection.policy import Policy
-from keras_mtl.selection.prediction_gain import PredictionGain
-from keras_mtl.selection.reward import Reward
+from keras_mtl.selection.registry import get
+from keras_mtl.selection.registry import get_reward
 from keras_mtl.selection.selection_log import SelectionLog
 from keras_mtl.selection.state import generator_state
 from keras_mtl.selection.state import make_generator
 from keras_mtl.selection.state import set_generator_state
 from keras_mtl.selection.task_batches import as_tensors
 from keras_mtl.selection.task_batches import task_batches
-
-ALL_REWARDS = {"prediction_gain": PredictionGain, "falling_loss": FallingLoss}
 
 # More steps than this are not kept waiting for their losses to be read.
 MAX_UNREAD = 256
@@ -139,8 +134,11 @@ class TaskSampler(keras.utils.PyDataset):
         self._pool = None
         self._lock = threading.RLock()
         self.steps_per_epoch = steps_per_epoch or self._total_batches()
-        self.policy = selection.get(policy)
-        self.reward = _get_reward(reward, self.policy)
+        self.policy = get(policy)
+        if reward is None:
+            is_bandit = isinstance(self.policy, Exp3S)
+            reward = "prediction_gain" if is_bandit else "falling_loss"
+        self.reward = get_reward(reward)
         self.reward.build(len(self.tasks))
         self.policy.build([self._size(i) for i in range(len(self.tasks))])
 
@@ -350,21 +348,6 @@ class TaskSampler(keras.utils.PyDataset):
         self._seeds = seeds.astype("int64")
         for batches, position, seed in zip(self._batches, positions, seeds):
             batches.seek(int(position), int(seed))
-
-
-def _get_reward(identifier, policy):
-    if identifier is None:
-        return PredictionGain() if isinstance(policy, Exp3S) else FallingLoss()
-    if isinstance(identifier, Reward):
-        return identifier
-    if inspect.isclass(identifier) and issubclass(identifier, Reward):
-        return identifier()
-    if isinstance(identifier, str) and identifier in ALL_REWARDS:
-        return ALL_REWARDS[identifier]()
-    raise ValueError(
-        f"Expected `reward` to be one of {list(ALL_REWARDS)} or a `Reward`. "
-        f"Received: reward={identifier!r}"
-    )
 
 
 def _named(task, function, *args):

@@ -1,8 +1,10 @@
 import numpy as np
 
 from keras_mtl.selection.policy import Policy
+from keras_mtl.selection.registry import register
 
 
+@register("uniform", package="keras_mtl")
 class Uniform(Policy):
     """Policy that chooses each task with the same probability.
 

@@ -62,10 +62,11 @@ def _blocks_and_gramian(tasks, weighting):
 
 def _direction(tasks, weighting, blocks, weights, gramian):
     """Returns the gradients of the shared variables, a dict of their ids."""
+    measurement = weighting.measurement
     # Whether the Gramian is that of this step and of the whole batch.
-    is_exact = weighting.update_every == 1 and weighting.gramian_batch == 1
+    is_exact = measurement.update_every == 1 and measurement.gramian_batch == 1
     if is_exact:
-        weights = weights * weighting.direction_scale(weights, gramian)
+        weights = weights * measurement.direction_scale(weights, gramian)
 
     def combine(block):
         if weighting.is_linear:
@@ -81,27 +82,27 @@ def _direction(tasks, weighting, blocks, weights, gramian):
         }
     combined = tasks.combined_features(combine)
     gradients = tasks.pull_back(combined, weights)
-    if weighting.max_norm is None or is_exact:
+    if measurement.max_norm is None or is_exact:
         return gradients
     direction = combined.values()
-    if weighting.gradients == "parameters":
+    if measurement.gradients == "parameters":
         direction = [gradients[id(v)] for v in tasks.measured]
-    norm = _norm_over_replicas(weighting, direction) / tasks.loss_scale
-    scale = weighting.scale_of_norm(norm)
+    norm = _norm_over_replicas(measurement.gradients, direction)
+    scale = measurement.clip(norm / tasks.loss_scale)
     return {key: scaled(g, scale) for key, g in gradients.items()}
 
 
-def _norm_over_replicas(weighting, direction):
+def _norm_over_replicas(gradients, direction):
     """Returns the norm of a direction to which each replica contributes."""
 
     def total(value):
         # Each replica has other features, and the same parameters.
-        if weighting.gradients == "features":
+        if gradients == "features":
             return replicas.total(value)
         return value
 
     parts = [ops.cast(x, "float32") for x in direction if x is not None]
-    if weighting.gradients == "parameters":
+    if gradients == "parameters":
         parts = replicas.total(parts)
     # The squares may leave the range of float32 before the norm does.
     scale = total(total_of([ops.max(ops.abs(x)) for x in parts]))

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.training.task_gradients import TaskGradients
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
 
 
 class TaskGramian:

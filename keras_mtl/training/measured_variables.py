@@ -21,8 +21,8 @@ def measured_variables(split, weighting):
     if weighting.shared == "last":
         return split.last_shared_variables
     chosen = set()
-    for name in weighting.shared:
-        chosen |= _shared_of_layer(split, name, weighting.shared)
+    for name in weighting.measurement.shared:
+        chosen |= _shared_of_layer(split, name, weighting.measurement.shared)
     return [v for v in split.shared_variables if id(v) in chosen]
 
 

@@ -35,7 +35,7 @@ class TaskGradients:
         self.loss_scale = loss_scale
         self._split = split
         self._of_features = weighting.gradients == "features"
-        self._fraction = weighting.gramian_batch
+        self._fraction = weighting.measurement.gramian_batch
         self._pullback, self._part = pullback, part
         copies, self.of_heads = pullback.heads()
         self._cotangents = _by_task(split, copies)

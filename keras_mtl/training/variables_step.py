@@ -114,7 +114,7 @@ class VariablesTrainer:
 
     def _pullback_of_part(self, batch, scale):
         """Returns the `Pullback` of a part of the batch, without a trace."""
-        part = part_of_batch(batch, self.weighting.gramian_batch)
+        part = part_of_batch(batch, self.weighting.measurement.gramian_batch)
         with self._forward_undone():
             return self._forward(self._split, part, scale, False).pullback
 

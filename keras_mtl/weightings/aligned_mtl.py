@@ -1,13 +1,23 @@
-import keras
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.pseudo_inverse import nonzero_eigenvalues
 from keras_mtl.weightings.preference import PreferenceWeighting
+from keras_mtl.weightings.registry import register
 
 SCALES = ("min", "median", "mean")
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "aligned_mtl",
+    package="keras_mtl",
+    paper="Senushkin et al., Independent Component Alignment",
+    year=2023,
+)
 class AlignedMTL(PreferenceWeighting):
     """Aligned-MTL: the nearest orthogonal gradients of one length.
 
@@ -37,19 +47,16 @@ class AlignedMTL(PreferenceWeighting):
           Algorithm 1.
     """
 
-    paper = "Senushkin et al., Independent Component Alignment"
-    year = 2023
-
-    def __init__(self, preference=None, scale="min", **kwargs):
+    def __init__(
+        self,
+        preference: Sequence[float] | None = None,
+        scale: str = "min",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(preference, **kwargs)
-        if scale not in SCALES:
-            raise ValueError(
-                f"Expected `scale` to be one of {SCALES}. "
-                f"Received: scale={scale!r}"
-            )
-        self.scale = scale
+        self.scale = checks.one_of("scale", scale, SCALES)
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         preference = self.preferred()
         eigenvalues, nonzero, vectors = nonzero_eigenvalues(gramian)
         length = self._length(eigenvalues, nonzero)

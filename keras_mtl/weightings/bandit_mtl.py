@@ -1,15 +1,24 @@
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.exponentiated_gradient import MIN_LOG_P
 from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
 from keras_mtl.solvers.kl_ball import project_onto_kl_ball
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "bandit_mtl",
+    package="keras_mtl",
+    paper="Mao et al., Bandit-based Multi-task Learning (BanditMTL)",
+    year=2021,
+)
 class BanditMTL(Weighting):
     """BanditMTL: an adversarial bandit weights the tasks.
 
@@ -49,28 +58,18 @@ class BanditMTL(Weighting):
           divergence of p minus ρ.
     """
 
-    paper = "Mao et al., Bandit-based Multi-task Learning (BanditMTL)"
-    year = 2021
-
-    def __init__(self, rho=1.2, eta=0.5, **kwargs):
+    def __init__(
+        self, rho: float = 1.2, eta: float = 0.5, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if not 0 <= rho < math.inf:
-            raise ValueError(
-                "Expected `rho` to be finite and not negative. "
-                f"Received: rho={rho}"
-            )
-        if not 0 < eta < math.inf:
-            raise ValueError(
-                f"Expected `eta` to be positive and finite. Received: eta={eta}"
-            )
-        self.rho = rho
-        self.eta = eta
+        self.rho = checks.non_negative("rho", rho)
+        self.eta = checks.positive("eta", eta)
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         uniform = keras.initializers.Constant(-math.log(num_tasks))
         self.log_p = self.add_state((num_tasks,), uniform, "log_p")
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         log_p = ops.convert_to_tensor(self.log_p)
         p = ops.exp(log_p)
         labelled = ops.not_equal(losses, 0.0)

@@ -1,12 +1,18 @@
-import math
+from typing import Any
 
-import keras
-
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.cagrad import conflict_averse
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "cagrad",
+    package="keras_mtl",
+    paper="Liu et al., Conflict-Averse Gradient Descent",
+    year=2021,
+)
 class CAGrad(GradientWeighting):
     """CAGrad: the best for the worst task, near the mean gradient.
 
@@ -36,23 +42,11 @@ class CAGrad(GradientWeighting):
           and Algorithm 1.
     """
 
-    paper = "Liu et al., Conflict-Averse Gradient Descent"
-    year = 2021
-
-    def __init__(self, c=0.4, rescale=0, **kwargs):
+    def __init__(self, c: float = 0.4, rescale: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0 <= c < math.inf:
-            raise ValueError(
-                f"Expected `c` to be finite and not negative. Received: c={c}"
-            )
-        if rescale not in (0, 1, 2):
-            raise ValueError(
-                "Expected `rescale` to be 0, 1 or 2. "
-                f"Received: rescale={rescale}"
-            )
-        self.c = c
-        self.rescale = rescale
+        self.c = checks.non_negative("c", c)
+        self.rescale = checks.one_of("rescale", rescale, (0, 1, 2))
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         divisor = (1.0, 1.0 + self.c**2, 1.0 + self.c)[self.rescale]
         return conflict_averse(gramian, self.c) / divisor

@@ -1,13 +1,19 @@
-import keras
 from keras import ops
 
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
 from keras_mtl.solvers.pseudo_inverse import pseudo_solve
 from keras_mtl.weightings.preference import PreferenceWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "config",
+    package="keras_mtl",
+    paper="Liu et al., ConFIG: Towards Conflict-free Training of PINNs",
+    year=2024,
+)
 class ConFIG(PreferenceWeighting):
     """ConFIG: the conflict-free direction of equal cosines to all gradients.
 
@@ -34,10 +40,7 @@ class ConFIG(PreferenceWeighting):
         - [Liu et al., 2024](https://arxiv.org/abs/2408.11104), equation 2.
     """
 
-    paper = "Liu et al., ConFIG: Towards Conflict-free Training of PINNs"
-    year = 2024
-
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         preference = self.preferred()
         cosines, norms, inverse_norms = unit_gramian(gramian)
         wanted = ops.where(norms > 0, preference, 0.0)

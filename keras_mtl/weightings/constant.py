@@ -1,13 +1,19 @@
-import math
-import numbers
+from collections.abc import Sequence
+from typing import Any
 
-import keras
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "constant",
+    package="keras_mtl",
+    paper="Constant weights",
+)
 class Constant(Weighting):
     """Weights that do not change, found by hand or by a search.
 
@@ -26,33 +32,23 @@ class Constant(Weighting):
     [1.0, 0.25]
     """
 
-    paper = "Constant weights"
-
-    def __init__(self, values=None, **kwargs):
+    def __init__(
+        self, values: Sequence[float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        # A weighting does not know the names of the tasks, as a dict has them.
+        expected = (
+            "a list of finite numbers, one weight per task in the order of the "
+            "tasks"
+        )
         if values is not None:
-            values = self._checked(values)
+            values = checks.numbers_of("values", values, expected)
         self.values = values
 
-    def build_state(self, num_tasks):
-        if self.values is not None and len(self.values) != num_tasks:
-            raise ValueError(
-                f"Expected `values` to have one weight for each of {num_tasks} "
-                f"tasks. Received: values={self.values}"
-            )
+    def build_state(self, num_tasks: int) -> None:
+        checks.one_per_task("values", self.values, num_tasks)
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         if self.values is None:
             return ops.ones_like(losses)
         return ops.convert_to_tensor(list(self.values), "float32")
-
-    @staticmethod
-    def _checked(values):
-        # A weighting does not know the names of the tasks.
-        is_list = not isinstance(values, (dict, str, numbers.Real))
-        if is_list and all(math.isfinite(value) for value in values):
-            return [float(value) for value in values]
-        raise ValueError(
-            "Expected `values` to be a list of finite numbers, one weight per "
-            f"task in the order of the tasks. Received: values={values}"
-        )

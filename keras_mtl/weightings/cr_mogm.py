@@ -1,17 +1,25 @@
-import keras
+from typing import Any
+
 from keras import ops
 
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import WEIGHTINGS
+from keras_mtl.weightings.registry import register
+from keras_mtl.weightings.weighting import Weighting
+from keras_mtl.weightings.wrapper import Wrapper
 
-# What the wrapper takes over from the method inside of it.
-SHARED_ARGUMENTS = (
-    *("gradients", "shared", "gramian_batch"),
-    *("weigh_heads", "max_norm"),
+
+@register(
+    "cr_mogm",
+    package="keras_mtl",
+    paper="Zhou et al., Stochastic Multi-Objective Gradient Manipulation",
+    year=2022,
+    cost="that of its part",
 )
-
-
-@keras.saving.register_keras_serializable(package="keras_mtl")
-class CRMOGM(GradientWeighting):
+class CRMOGM(Wrapper, GradientWeighting):
     """CR-MOGM: the weights of another method, averaged over the steps.
 
     λ ← α λ + (1 − α) λ̂, with λ̂ the weights that a gradient-balancing method
@@ -23,8 +31,9 @@ class CRMOGM(GradientWeighting):
             takes. Its `update_every` must be 1.
         alpha: Weight α of the past, in [0, 1). The paper lets it grow to 1 as
             the learning rate decays; here it is constant.
-        **kwargs: See `GradientWeighting`; `gradients`, `shared`, `weigh_heads`
-            and `max_norm` are those of `weighting` by default.
+        **kwargs: See `GradientWeighting`; `gradients`, `shared`,
+            `gramian_batch`, `weigh_heads` and `max_norm` are those of
+            `weighting` by default.
 
     Example:
 
@@ -40,57 +49,59 @@ class CRMOGM(GradientWeighting):
           Algorithm 1.
     """
 
-    paper = "Zhou et al., Stochastic Multi-Objective Gradient Manipulation"
-    year = 2022
-    cost = "that of its part"
+    # Only weighted sums of gradients are wrapped.
+    needs_gradients = True
+    is_linear = True
+    # The wrapper counts the steps between its own updates.
+    is_due = GradientWeighting.is_due
 
-    def __init__(self, weighting="mgda", alpha=0.9, **kwargs):
-        from keras_mtl.weightings import get
-
-        weighting = get(weighting)
+    def __init__(
+        self, weighting: Any = "mgda", alpha: float = 0.9, **kwargs: Any
+    ) -> None:
+        weighting = WEIGHTINGS.get(weighting, "weighting")
         if not isinstance(weighting, GradientWeighting) or not (
-            weighting.is_linear and weighting.update_every == 1
+            weighting.is_linear and weighting.measurement.update_every == 1
         ):
             raise ValueError(
                 "Expected `weighting` to be a gradient-balancing method whose "
                 "direction is a weighted sum, with `update_every=1`. "
                 f"Received: weighting={weighting}"
             )
-        if not 0 <= alpha < 1:
-            raise ValueError(
-                f"Expected `alpha` to be in [0, 1). Received: alpha={alpha}"
-            )
-        for name in SHARED_ARGUMENTS:
-            kwargs.setdefault(name, getattr(weighting, name))
-        super().__init__(**kwargs)
+        measurement = weighting.measurement
+        inherited = {
+            "gradients": measurement.gradients,
+            "shared": measurement.shared,
+            "gramian_batch": measurement.gramian_batch,
+            "max_norm": measurement.max_norm,
+            "weigh_heads": weighting.weigh_heads,
+        }
+        super().__init__(**{**inherited, **kwargs})
         self.weighting = weighting
-        self.alpha = alpha
+        self.alpha = checks.fraction("alpha", alpha, "[0, 1)")
 
-    def build_state(self, num_tasks):
-        if not self.weighting.built:
-            self.weighting.build((num_tasks,))
+    def _parts(self) -> list[Weighting]:
+        return [self.weighting]
+
+    def build_state(self, num_tasks: int) -> None:
+        super().build_state(num_tasks)
         self.average = self.add_state((num_tasks,), name="average")
         self.started = self.add_state(name="started")
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         weights = self.weighting(losses, gramian)
         past = self.alpha * ops.convert_to_tensor(self.started)
         average = ops.convert_to_tensor(self.average)
         average = past * average + (1.0 - past) * weights
         self.average.assign(average)
         self.started.assign(ops.ones(()))
+        if self.needs_positive_losses:
+            return ops.where(losses > TINY, average, 0.0)
         return average
 
-    def on_epoch_begin(self):
-        self.weighting.on_epoch_begin()
-
-    def on_epoch_end(self):
-        self.weighting.on_epoch_end()
-
-    @property
-    def learning_rate_variables(self):
-        return self.weighting.learning_rate_variables
-
-    @property
-    def needs_epochs(self):
-        return self.weighting.needs_epochs
+    def head_weights(self) -> Tensor:
+        if self.weigh_heads:
+            return ops.convert_to_tensor(self.task_weights)
+        inner = self.weighting
+        if inner.weigh_heads:
+            return inner._plain_head_weights()
+        return inner.head_weights()

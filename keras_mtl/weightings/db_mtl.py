@@ -1,14 +1,21 @@
-import math
+from typing import Any
 
-import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "db_mtl",
+    package="keras_mtl",
+    paper="Lin et al., Dual-Balancing for Multi-Task Learning",
+    year=2023,
+)
 class DBMTL(GradientWeighting):
     """DB-MTL: balances the losses and the gradients.
 
@@ -21,11 +28,11 @@ class DBMTL(GradientWeighting):
     The paper normalizes moving averages of the gradients, which needs `T`
     copies of all shared parameters. Here the norms are averaged, not the
     gradients: the weights are those of the paper where each gradient keeps its
-    direction, and with `beta=0`, where there is no average. Else, the noise of
-    the gradients does not cancel in the average: a noisy task gets less weight
-    than in the paper, and the direction is that of the current gradients, which
-    an optimizer with momentum averages. The paper's ε = 1e-8, added to losses
-    and norms, is left out.
+    direction, and with `beta=0`, where there is no average. Where directions
+    change, the noise of the gradients does not cancel in the average: a noisy
+    task gets less weight than in the paper, and the direction is that of the
+    current gradients, which an optimizer with momentum averages. The paper's
+    ε = 1e-8, added to losses and norms, is left out.
 
     Args:
         beta: Forgetting rate β, in [0, 1), of the moving averages.
@@ -48,41 +55,35 @@ class DBMTL(GradientWeighting):
           equations 1 and 2.
     """
 
-    paper = "Lin et al., Dual-Balancing for Multi-Task Learning"
-    year = 2023
     needs_positive_losses = True
 
-    def __init__(self, beta=0.5, beta_sigma=0.5, **kwargs):
+    def __init__(
+        self, beta: float = 0.5, beta_sigma: float = 0.5, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if not 0 <= beta < 1:
-            raise ValueError(
-                f"Expected `beta` to be in [0, 1). Received: beta={beta}"
-            )
-        if not 0 <= beta_sigma < math.inf:
-            raise ValueError(
-                "Expected `beta_sigma` to be finite and not negative. "
-                f"Received: beta_sigma={beta_sigma}"
-            )
-        self.beta = beta
-        self.beta_sigma = beta_sigma
+        self.beta = checks.fraction("beta", beta, "[0, 1)")
+        self.beta_sigma = checks.non_negative("beta_sigma", beta_sigma)
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         shape = (num_tasks,)
         self.loss_weights = self.add_state(shape, "ones", "loss_weights")
         self.batches = self.add_state(shape, name="batches")
         self.norm = self.add_state(shape, name="norm")
-        # What the average of ones is: the first batches count too little.
+        # The average of ones. It is below 1 at first, by as much as the average
+        # of the norms is too small.
         self.mass = self.add_state(shape, name="mass")
 
-    def weigh(self, losses, gramian):
+    def _weigh(self, losses, gramian):
+        # In every step, also between updates of the other weights.
         self.loss_weights.assign(inverse(losses))
-        return super().weigh(losses, gramian)
+        return super()._weigh(losses, gramian)
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         loss_weights = inverse(losses)
         norms = ops.sqrt(ops.relu(ops.diagonal(gramian))) * loss_weights
-        # Else, the Gramian is not that of the step; `weigh` has counted it.
-        due = ops.equal(self.steps, 1 % self.update_every)
+        # The base class has counted this step already. Between updates, the
+        # Gramian is a stand-in and does not count.
+        due = ops.equal(self.steps, 1 % self.measurement.update_every)
         counted = ops.logical_and(due, losses > TINY)
         batches = self.batches + ops.cast(counted, "float32")
         rate = self.beta / ops.maximum(batches, 1.0) ** self.beta_sigma
@@ -98,7 +99,5 @@ class DBMTL(GradientWeighting):
         ratio = largest / ops.where(nonzero, average, 1.0)
         return ops.where(nonzero, ratio, 0.0) * loss_weights
 
-    def head_weights(self):
-        if self.weigh_heads:
-            return super().head_weights()
+    def _plain_head_weights(self):
         return ops.convert_to_tensor(self.loss_weights)

@@ -1,10 +1,15 @@
-import keras
-
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.dual_cone import dual_cone_projection
 from keras_mtl.weightings.preference import PreferenceWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "dualproj",
+    package="keras_mtl",
+    paper="Lopez-Paz et al., Gradient Episodic Memory for Continual Learning",
+    year=2017,
+)
 class DualProj(PreferenceWeighting):
     """DualProj: the mean gradient, freed from its conflicts.
 
@@ -32,11 +37,8 @@ class DualProj(PreferenceWeighting):
           gives it this name; equation 3 and Proposition 1.
     """
 
-    paper = "Lopez-Paz et al., Gradient Episodic Memory for Continual Learning"
-    year = 2017
-
-    def default_preference(self, num_tasks):
+    def default_preference(self, num_tasks: int) -> float:
         return 1.0 / num_tasks
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         return dual_cone_projection(gramian, self.preferred()[None])[0]

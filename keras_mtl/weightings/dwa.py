@@ -1,16 +1,23 @@
-import math
+from typing import Any
 
-import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 # A larger ratio of mean losses would leave the range of float32.
 MAX_RATIO = 1e30
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "dwa",
+    package="keras_mtl",
+    paper="Liu et al., End-to-End Multi-Task Learning with Attention",
+    year=2019,
+)
 class DWA(Weighting):
     """Dynamic weight average: the slower a loss falls, the larger its weight.
 
@@ -40,46 +47,41 @@ class DWA(Weighting):
         - [Liu et al., 2019](https://arxiv.org/abs/1803.10704), equation 7.
     """
 
-    paper = "Liu et al., End-to-End Multi-Task Learning with Attention"
-    year = 2019
     needs_epochs = True
 
-    def __init__(self, temperature=2.0, window="epoch", **kwargs):
+    def __init__(
+        self,
+        temperature: float = 2.0,
+        window: str | int = "epoch",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        if not 0 < temperature < math.inf:
-            raise ValueError(
-                "Expected `temperature` to be positive and finite. "
-                f"Received: temperature={temperature}"
-            )
-        if window != "epoch" and not (isinstance(window, int) and window > 0):
-            raise ValueError(
-                'Expected `window` to be "epoch" or a positive number of '
-                f"steps. Received: window={window!r}"
-            )
-        self.temperature = temperature
+        self.temperature = checks.positive("temperature", temperature)
+        if not isinstance(window, str) or window != "epoch":
+            window = checks.positive_integer("window", window)
         self.window = window
         self.needs_epochs = window == "epoch"
 
-    def build_state(self, num_tasks):
-        # Means of the last two windows that are complete, 0 if not known, and
-        # of the present one with its number of losses.
+    def build_state(self, num_tasks: int) -> None:
+        # The means of the last two complete windows are 0 until known. `mean`
+        # and `count` are those of the present window.
         self.before_last = self.add_state((num_tasks,), name="before_last")
         self.last = self.add_state((num_tasks,), name="last")
         self.mean = self.add_state((num_tasks,), name="mean")
         self.count = self.add_state((num_tasks,), name="count")
         self.steps = self.add_state(dtype="int32", name="steps")
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         # An interrupted epoch is run again from its beginning.
         if self.built and self.window == "epoch":
             self.mean.assign(ops.zeros((self.num_tasks,)))
             self.count.assign(ops.zeros((self.num_tasks,)))
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         if self.window == "epoch":
             self._end_window(True)
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         before_last = ops.convert_to_tensor(self.before_last)
         last = ops.convert_to_tensor(self.last)
         known = ops.minimum(before_last, last) > TINY

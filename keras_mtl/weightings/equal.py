@@ -1,10 +1,15 @@
-import keras
 from keras import ops
 
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "equal",
+    package="keras_mtl",
+    paper="Equal weighting, the sum of the losses",
+)
 class Equal(Weighting):
     """Weights every task by 1: plain Keras.
 
@@ -14,7 +19,5 @@ class Equal(Weighting):
     [1.0, 1.0]
     """
 
-    paper = "Equal weighting, the sum of the losses"
-
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         return ops.ones_like(losses)

@@ -1,15 +1,24 @@
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.exponentiated_gradient import MIN_LOG_P
 from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "excess_mtl",
+    package="keras_mtl",
+    paper="He et al., Robust Multi-Task Learning with Excess Risks",
+    year=2024,
+)
 class ExcessMTL(GradientWeighting):
     """ExcessMTL: a task far from convergence gets more weight.
 
@@ -25,8 +34,8 @@ class ExcessMTL(GradientWeighting):
     shared parameters. Here the accumulator is one number per task, the sum of
     the squared norms, and the excess risk is ‖g‖² / sqrt(Σ over steps of ‖g‖²).
     The ratio to the first one is that of the paper where the magnitudes of a
-    task's partial derivatives keep their proportions; else, partial derivatives
-    that fade while others grow make a difference.
+    task's partial derivatives keep their proportions; partial derivatives that
+    fade while others grow make a difference.
 
     A task without a label in the batch (loss 0) keeps its share of the weights.
 
@@ -53,24 +62,20 @@ class ExcessMTL(GradientWeighting):
           equations 6, 7 and 9.
     """
 
-    paper = "He et al., Robust Multi-Task Learning with Excess Risks"
-    year = 2024
-
-    def __init__(self, eta=0.01, warmup_steps=1, weigh_heads=True, **kwargs):
+    def __init__(
+        self,
+        eta: float = 0.01,
+        warmup_steps: int = 1,
+        weigh_heads: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(weigh_heads=weigh_heads, **kwargs)
-        if not 0 < eta < math.inf:
-            raise ValueError(
-                f"Expected `eta` to be positive and finite. Received: eta={eta}"
-            )
-        if not isinstance(warmup_steps, int) or warmup_steps < 1:
-            raise ValueError(
-                "Expected `warmup_steps` to be a positive integer. "
-                f"Received: warmup_steps={warmup_steps}"
-            )
-        self.eta = eta
-        self.warmup_steps = warmup_steps
+        self.eta = checks.positive("eta", eta)
+        self.warmup_steps = checks.positive_integer(
+            "warmup_steps", warmup_steps
+        )
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         shape = (num_tasks,)
         uniform = keras.initializers.Constant(-math.log(num_tasks))
         self.log_weights = self.add_state(shape, uniform, "log_weights")
@@ -78,9 +83,10 @@ class ExcessMTL(GradientWeighting):
         self.first_excess = self.add_state(shape, name="first_excess")
         self.batches = self.add_state(shape, name="batches")
 
-    def compute_weights(self, losses, gramian):
-        # Else, the Gramian is not that of the step; `weigh` has counted it.
-        due = ops.equal(self.steps, 1 % self.update_every)
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
+        # The base class has counted this step already. Between updates, the
+        # Gramian is a stand-in and does not count.
+        due = ops.equal(self.steps, 1 % self.measurement.update_every)
         counted = ops.logical_and(due, ops.not_equal(losses, 0.0))
         relative = self._relative_excess(gramian, counted)
         log_weights = exponentiated_gradient_step(

@@ -1,12 +1,18 @@
-import math
+from typing import Any
 
-import keras
-
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.fairgrad import fair_weights
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "fairgrad",
+    package="keras_mtl",
+    paper="Ban et al., Fair Resource Allocation in Multi-Task Learning",
+    year=2024,
+)
 class FairGrad(GradientWeighting):
     """FairGrad: α-fair shares of the improvement.
 
@@ -37,17 +43,9 @@ class FairGrad(GradientWeighting):
           Algorithm 1.
     """
 
-    paper = "Ban et al., Fair Resource Allocation in Multi-Task Learning"
-    year = 2024
-
-    def __init__(self, alpha=2.0, **kwargs):
+    def __init__(self, alpha: float = 2.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0 < alpha < math.inf:
-            raise ValueError(
-                "Expected `alpha` to be positive and finite. "
-                f"Received: alpha={alpha}"
-            )
-        self.alpha = alpha
+        self.alpha = checks.positive("alpha", alpha)
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         return fair_weights(gramian, self.alpha)

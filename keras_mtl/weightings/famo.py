@@ -1,13 +1,24 @@
-import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.own_optimizer import OwnOptimizer
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "famo",
+    package="keras_mtl",
+    paper="Liu et al., FAMO: Fast Adaptive Multitask Optimization",
+    year=2023,
+    cost="1 backward pass, 2 forward passes",
+)
 class FAMO(Weighting):
     """Fast adaptive multitask optimization.
 
@@ -36,51 +47,34 @@ class FAMO(Weighting):
           equations 8 and 9.
     """
 
-    paper = "Liu et al., FAMO: Fast Adaptive Multitask Optimization"
-    year = 2023
-    cost = "1 backward pass, 2 forward passes"
     needs_positive_losses = True
     needs_losses_after = True
     balances_logarithms = True
 
     def __init__(
-        self, gamma=0.01, learning_rate=0.025, min_losses=0.0, **kwargs
-    ):
+        self,
+        gamma: float = 0.01,
+        learning_rate: float = 0.025,
+        min_losses: float | Sequence[float] = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        if not 0 <= gamma < math.inf or not 0 < learning_rate < math.inf:
-            raise ValueError(
-                "Expected `gamma` not to be negative, `learning_rate` to be "
-                f"positive, and both to be finite. Received: gamma={gamma}, "
-                f"learning_rate={learning_rate}"
-            )
-        smallest = min_losses if _is_list(min_losses) else [min_losses]
-        if not all(map(math.isfinite, smallest)):
-            raise ValueError(
-                "Expected `min_losses` to be finite. "
-                f"Received: min_losses={min_losses}"
-            )
-        self.gamma = gamma
-        self.learning_rate = learning_rate
-        self.min_losses = min_losses
+        self.gamma = checks.non_negative("gamma", gamma)
+        self.learning_rate = checks.positive("learning_rate", learning_rate)
+        self.min_losses = checks.number_or_list("min_losses", min_losses)
 
-    def build_state(self, num_tasks):
-        size = len(self.min_losses) if _is_list(self.min_losses) else num_tasks
-        if size != num_tasks:
-            raise ValueError(
-                f"Expected `min_losses` to be a number or a list of {num_tasks}"
-                f" numbers. Received: min_losses={self.min_losses}"
-            )
+    def build_state(self, num_tasks: int) -> None:
+        checks.one_per_task("min_losses", self.min_losses, num_tasks)
         self.logits = self.add_state((num_tasks,), name="logits")
         self.gaps = self.add_state((num_tasks,), name="gaps")
-        self.optimizer = self.add_optimizer(
-            keras.optimizers.Adam(self.learning_rate, epsilon=1e-8),
-            [self.logits],
-        )
+        adam = keras.optimizers.Adam(self.learning_rate, epsilon=1e-8)
+        self.optimizer = OwnOptimizer(adam, self.logits)
+        self.optimizer_state = self.optimizer.variables
 
     def _gaps(self, losses):
         return losses - ops.convert_to_tensor(self.min_losses, "float32")
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         gaps = self._gaps(losses)
         self.gaps.assign(gaps)
         known = gaps > TINY
@@ -90,7 +84,7 @@ class FAMO(Weighting):
         weights = ops.softmax(logits - log_gaps)
         return ops.where(known, weights, 0.0)
 
-    def update_after_step(self, losses):
+    def update_after_step(self, losses: Tensor) -> None:
         before, after = ops.convert_to_tensor(self.gaps), self._gaps(losses)
         known = ops.logical_and(before > TINY, after > TINY)
         ratio = ops.where(known, before, 1.0) / ops.where(known, after, 1.0)
@@ -98,8 +92,4 @@ class FAMO(Weighting):
         z = ops.softmax(ops.convert_to_tensor(self.logits))
         gradient = z * (decrease - ops.sum(z * decrease))
         gradient = gradient + self.gamma * self.logits
-        self.descend(gradient, self.logits)
-
-
-def _is_list(value):
-    return isinstance(value, (list, tuple))
+        self.optimizer.descend(gradient)

@@ -1,11 +1,17 @@
-import keras
 from keras import ops
 
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "geometric_mean",
+    package="keras_mtl",
+    paper="Chennupati et al., MultiNet++",
+    year=2019,
+)
 class GeometricMean(Weighting):
     """Geometric loss strategy (GLS): minimises the geometric mean M of losses.
 
@@ -29,12 +35,10 @@ class GeometricMean(Weighting):
           geometric loss strategy.
     """
 
-    paper = "Chennupati et al., MultiNet++"
-    year = 2019
     needs_positive_losses = True
     balances_logarithms = True
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         positive = losses > TINY
         count = ops.maximum(ops.sum(ops.cast(positive, "float32")), 1.0)
         # The product of losses leaves the range of float32, its log does not.

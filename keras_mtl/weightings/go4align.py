@@ -1,16 +1,25 @@
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.exponentiated_gradient import MIN_LOG_P
 from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
 from keras_mtl.solvers.kmeans import kmeans_1d
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "go4align",
+    package="keras_mtl",
+    paper="Shen et al., Group Optimization for Multi-Task Alignment",
+    year=2024,
+)
 class GO4Align(Weighting):
     """GO4Align: groups of similar tasks share a weight.
 
@@ -45,30 +54,20 @@ class GO4Align(Weighting):
           equations 3 and 5 to 7.
     """
 
-    paper = "Shen et al., Group Optimization for Multi-Task Alignment"
-    year = 2024
     needs_positive_losses = True
 
-    def __init__(self, num_groups=2, beta=1e-4, **kwargs):
+    def __init__(
+        self, num_groups: int = 2, beta: float = 1e-4, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(num_groups, int) or num_groups < 1:
-            raise ValueError(
-                "Expected `num_groups` to be a positive integer. "
-                f"Received: num_groups={num_groups}"
-            )
-        if not 0 <= beta < math.inf:
-            raise ValueError(
-                "Expected `beta` to be finite and not negative. "
-                f"Received: beta={beta}"
-            )
-        self.num_groups = num_groups
-        self.beta = beta
+        self.num_groups = checks.positive_integer("num_groups", num_groups)
+        self.beta = checks.non_negative("beta", beta)
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         uniform = keras.initializers.Constant(-math.log(num_tasks))
         self.log_q = self.add_state((num_tasks,), uniform, "log_q")
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         labelled = losses > TINY
         log_q = ops.convert_to_tensor(self.log_q)
         log_q = exponentiated_gradient_step(

@@ -1,10 +1,22 @@
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.numerics import seed_generator
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "graddrop",
+    package="keras_mtl",
+    paper="Chen et al., Just Pick a Sign",
+    year=2020,
+)
 class GradDrop(GradientWeighting):
     """Gradient sign dropout: each coordinate keeps one sign.
 
@@ -36,33 +48,31 @@ class GradDrop(GradientWeighting):
           Algorithm 1, with the identity as f.
     """
 
-    paper = "Chen et al., Just Pick a Sign"
-    year = 2020
     is_linear = False
 
-    def __init__(self, leak=0.0, seed=None, **kwargs):
+    def __init__(
+        self,
+        leak: float | Sequence[float] = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        leaks = leak if isinstance(leak, (list, tuple)) else [leak]
-        if not all(0 <= value <= 1 for value in leaks):
-            raise ValueError(
-                "Expected `leak` to be a number in [0, 1] or a list of them. "
-                f"Received: leak={leak}"
-            )
-        self.leak = leak
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.leak = checks.number_or_list(
+            "leak",
+            leak,
+            "a number in [0, 1] or a list of them",
+            lambda value: 0 <= value <= 1,
+        )
+        self.seed = checks.seed("seed", seed)
+        self.seed_generator = seed_generator(self.seed)
 
-    def build_state(self, num_tasks):
-        if isinstance(self.leak, (list, tuple)) and len(self.leak) != num_tasks:
-            raise ValueError(
-                f"Expected `leak` to have one entry for each of {num_tasks} "
-                f"tasks. Received: leak={self.leak}"
-            )
+    def build_state(self, num_tasks: int) -> None:
+        checks.one_per_task("leak", self.leak, num_tasks)
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         return ops.ones((self.num_tasks,))
 
-    def combine(self, matrix, weights):
+    def combine(self, matrix: Tensor, weights: Tensor) -> Tensor:
         leak = ops.convert_to_tensor(self.leak, "float32")
         leaked = ops.matmul(leak * weights, matrix)
         rows = weights[:, None] * matrix

@@ -1,13 +1,24 @@
-import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.own_optimizer import OwnOptimizer
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "gradnorm",
+    package="keras_mtl",
+    paper="Chen et al., GradNorm",
+    year=2018,
+    cost="1 backward pass, and T through the chosen layer",
+)
 class GradNorm(GradientWeighting):
     """GradNorm: the tasks' gradient norms follow their rates of training.
 
@@ -22,8 +33,9 @@ class GradNorm(GradientWeighting):
         alpha: Strength α with which slow tasks are helped; 0 makes all norms
             equal.
         learning_rate: Learning rate of the weights (Adam).
-        shared: The layer or layers at which the norms are taken; by default the
-            last shared one. See `GradientWeighting`.
+        shared: The layer or layers at which the norms are taken; by default
+            `"last"`, the last shared one, and with `gradients="features"` the
+            tensors at which the trunk ends. See `GradientWeighting`.
         **kwargs: See `GradientWeighting`.
 
     Reference:
@@ -31,52 +43,42 @@ class GradNorm(GradientWeighting):
           equations 1 and 2.
     """
 
-    paper = "Chen et al., GradNorm"
-    year = 2018
-    cost = "1 backward pass, and T through the chosen layer"
-
     def __init__(
         self,
-        alpha=1.5,
-        learning_rate=0.025,
-        gradients="parameters",
-        shared="last",
-        weigh_heads=True,
-        **kwargs,
-    ):
-        if gradients == "features":
-            shared = "auto"
+        alpha: float = 1.5,
+        learning_rate: float = 0.025,
+        gradients: str = "parameters",
+        shared: str | Sequence[str | keras.Layer] | None = None,
+        weigh_heads: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if shared is None:
+            shared = "auto" if gradients == "features" else "last"
         super().__init__(
             gradients=gradients,
             shared=shared,
             weigh_heads=weigh_heads,
             **kwargs,
         )
-        if not 0 <= alpha < math.inf or not 0 < learning_rate < math.inf:
-            raise ValueError(
-                "Expected `alpha` to be finite and not negative and "
-                "`learning_rate` to be positive and finite. "
-                f"Received: alpha={alpha}, learning_rate={learning_rate}"
-            )
-        self.alpha = alpha
-        self.learning_rate = learning_rate
+        self.alpha = checks.non_negative("alpha", alpha)
+        self.learning_rate = checks.positive("learning_rate", learning_rate)
 
-    def build_state(self, num_tasks):
-        # Its own, since the weights in use may be zero for a step.
+    def build_state(self, num_tasks: int) -> None:
+        # Kept apart from the weights in use, which may be zero for a step.
         self.trained = self.add_state((num_tasks,), "ones", "trained")
         self.first_losses = self.add_state((num_tasks,), name="first_losses")
-        self.optimizer = self.add_optimizer(
-            keras.optimizers.Adam(self.learning_rate), [self.trained]
-        )
+        adam = keras.optimizers.Adam(self.learning_rate)
+        self.optimizer = OwnOptimizer(adam, self.trained)
+        self.optimizer_state = self.optimizer.variables
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         weights = ops.copy(self.trained)
         norms = ops.sqrt(ops.maximum(ops.diagonal(gramian), 0.0))
         # Adam's steps do not depend on the scale of the norms.
         norms = norms / ops.maximum(ops.max(norms), TINY)
         labelled = losses > TINY
         gradient = self._gradient(weights, norms, labelled, losses)
-        self.train_where(labelled, gradient, self.trained)
+        self.optimizer.descend_where(labelled, gradient)
         trained = ops.maximum(ops.convert_to_tensor(self.trained), 0.0)
         total = ops.maximum(ops.sum(trained), TINY)
         self.trained.assign(trained * (self.num_tasks / total))

@@ -1,18 +1,29 @@
-import keras
+from typing import Any
+
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.compiling import compiled
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.numerics import seed_generator
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
 from keras_mtl.weightings.pcgrad import others_in_random_order
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
-# Beyond it, the rounding of a cosine in float32 decides on the correction.
+# Beyond this target, the rounding of a cosine in float32 decides on the
+# correction.
 MAX_TARGET = 1.0 - 1e-5
 # Smallest ratio of the squared norm of a sum to that of its parts at which
 # float32 still knows the sum's direction.
 MIN_CANCELLATION = 1e-6
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "gradvac",
+    package="keras_mtl",
+    paper="Wang et al., Gradient Vaccine",
+    year=2021,
+)
 class GradVac(GradientWeighting):
     """Gradient Vaccine: brings cosines up to what they are on average.
 
@@ -47,23 +58,18 @@ class GradVac(GradientWeighting):
           equations 3 and 4.
     """
 
-    paper = "Wang et al., Gradient Vaccine"
-    year = 2021
-
-    def __init__(self, beta=0.5, seed=None, **kwargs):
+    def __init__(
+        self, beta: float = 0.5, seed: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if not 0 <= beta <= 1:
-            raise ValueError(
-                f"Expected `beta` to be in [0, 1]. Received: beta={beta}"
-            )
-        self.beta = beta
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.beta = checks.fraction("beta", beta)
+        self.seed = checks.seed("seed", seed)
+        self.seed_generator = seed_generator(self.seed)
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         self.targets = self.add_state((num_tasks, num_tasks), name="targets")
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         order = others_in_random_order(self.num_tasks, self.seed_generator)
         weights, targets = _vaccinate(gramian, order, self.targets, self.beta)
         self.targets.assign(targets)

@@ -1,12 +1,21 @@
-import keras
+from typing import Any
+
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "igb_v1",
+    package="keras_mtl",
+    paper="Dai et al., Improvable Gap Balancing for Multi-Task Learning",
+    year=2023,
+)
 class IGBv1(Weighting):
     """Improvable gap balancing by a heuristic.
 
@@ -24,37 +33,30 @@ class IGBv1(Weighting):
           equations 2 and 3.
     """
 
-    paper = "Dai et al., Improvable Gap Balancing for Multi-Task Learning"
-    year = 2023
     needs_positive_losses = True
     balances_logarithms = True
     needs_epochs = True
 
-    def __init__(self, base_epoch=2, **kwargs):
+    def __init__(self, base_epoch: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(base_epoch, int) or base_epoch < 1:
-            raise ValueError(
-                "Expected `base_epoch` to be a positive integer. "
-                f"Received: base_epoch={base_epoch}"
-            )
-        self.base_epoch = base_epoch
+        self.base_epoch = checks.positive_integer("base_epoch", base_epoch)
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         self.epochs = self.add_state(dtype="int32", name="epochs")
         self.loss_sum = self.add_state((num_tasks,), name="loss_sum")
         self.loss_count = self.add_state((num_tasks,), name="loss_count")
 
-    def on_epoch_begin(self):
-        # Also where an interrupted epoch is run again from its beginning.
-        # `+ 0`: under `tf.distribute`, the variable itself has no value.
+    def on_epoch_begin(self) -> None:
+        # The sums begin anew also where an interrupted epoch is run again.
+        # `+ 0`, because under `tf.distribute` the variable has no value.
         if self.built and int(self.epochs + 0) == self.base_epoch - 1:
             self.loss_sum.assign(ops.zeros((self.num_tasks,)))
             self.loss_count.assign(ops.zeros((self.num_tasks,)))
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self.epochs.assign(self.epochs + 1)
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         labelled = ops.cast(losses > TINY, "float32")
         epochs = ops.convert_to_tensor(self.epochs)
         in_base_epoch = ops.equal(epochs, self.base_epoch - 1)

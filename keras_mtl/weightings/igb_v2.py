@@ -1,14 +1,19 @@
-import math
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_mtl import agents
 from keras_mtl.agents import noise
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import MAX_SEED
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.igb_v1 import IGBv1
+from keras_mtl.weightings.registry import register
 
 # A batch whose loss explodes would otherwise rule all that the critics learn.
 MAX_OBSERVATION = 10.0
@@ -16,7 +21,12 @@ MAX_OBSERVATION = 10.0
 MAX_REWARD_SCALE = 100.0
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "igb_v2",
+    package="keras_mtl",
+    paper="Dai et al., Improvable Gap Balancing for Multi-Task Learning",
+    year=2023,
+)
 class IGBv2(IGBv1):
     """Improvable gap balancing by reinforcement learning.
 
@@ -84,83 +94,56 @@ class IGBv2(IGBv1):
 
     def __init__(
         self,
-        agent="auto",
-        update_epoch=4,
-        use_epoch=6,
-        base_epoch=2,
-        update_every=50,
-        updates=50,
-        batch_size=256,
-        buffer_size=10000,
-        discount=0.99,
-        learning_rate=3e-4,
-        hidden_units=(128, 128),
-        reward="min",
-        scale_reward=True,
-        logit_bound=3.0,
-        seed=None,
-        **kwargs,
-    ):
+        agent: str = "auto",
+        update_epoch: int = 4,
+        use_epoch: int = 6,
+        base_epoch: int = 2,
+        update_every: int = 50,
+        updates: int = 50,
+        batch_size: int = 256,
+        buffer_size: int = 10000,
+        discount: float = 0.99,
+        learning_rate: float = 3e-4,
+        hidden_units: Sequence[int] = (128, 128),
+        reward: str = "min",
+        scale_reward: bool = True,
+        logit_bound: float = 3.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(base_epoch=base_epoch, **kwargs)
         agents.check_name(agent)
-        epochs = (update_epoch, use_epoch)
-        if not all(base_epoch < epoch < math.inf for epoch in epochs):
+        positive_integer = checks.positive_integer
+        self.agent = agent
+        self.update_epoch = positive_integer("update_epoch", update_epoch)
+        self.use_epoch = positive_integer("use_epoch", use_epoch)
+        self.update_every = positive_integer("update_every", update_every)
+        self.updates = positive_integer("updates", updates)
+        self.batch_size = positive_integer("batch_size", batch_size)
+        self.buffer_size = positive_integer("buffer_size", buffer_size)
+        self.discount = checks.fraction("discount", discount)
+        self.learning_rate = checks.positive("learning_rate", learning_rate)
+        self.hidden_units = checks.sizes("hidden_units", hidden_units)
+        self.reward = checks.one_of("reward", reward, ("min", "mean"))
+        self.scale_reward = checks.boolean("scale_reward", scale_reward)
+        self.logit_bound = checks.positive("logit_bound", logit_bound)
+        self.seed = checks.seed("seed", seed)
+        if not self.base_epoch < min(self.update_epoch, self.use_epoch):
             raise ValueError(
-                "Expected `update_epoch` and `use_epoch` to be finite and "
-                f"after `base_epoch`. Received: base_epoch={base_epoch}, "
+                "Expected `update_epoch` and `use_epoch` to be after "
+                f"`base_epoch`. Received: base_epoch={base_epoch}, "
                 f"update_epoch={update_epoch}, use_epoch={use_epoch}"
             )
-        if reward not in ("min", "mean"):
-            raise ValueError(
-                'Expected `reward` to be "min" or "mean". '
-                f"Received: reward={reward!r}"
-            )
-        sizes = {
-            "update_every": update_every,
-            "updates": updates,
-            "batch_size": batch_size,
-            "buffer_size": buffer_size,
-            "learning_rate": learning_rate,
-            "logit_bound": logit_bound,
-        }
-        bad = {
-            name: value
-            for name, value in sizes.items()
-            if not 0 < value < math.inf
-        }
-        if bad:
-            raise ValueError(
-                f"Expected {', '.join(f'`{name}`' for name in bad)} to be "
-                f"positive and finite. Received: {bad}"
-            )
-        if not 0 <= discount <= 1:
-            raise ValueError(
-                "Expected `discount` to be in [0, 1]. "
-                f"Received: discount={discount}"
-            )
-        self.agent = agent
-        self.update_epoch = update_epoch
-        self.use_epoch = use_epoch
-        self.update_every = update_every
-        self.updates = updates
-        self.batch_size = batch_size
-        self.buffer_size = buffer_size
-        self.discount = discount
-        self.learning_rate = learning_rate
-        self.hidden_units = list(hidden_units)
-        self.reward = reward
-        self.scale_reward = scale_reward
-        self.logit_bound = logit_bound
-        self.seed = seed
 
     @property
-    def needs_learning_rate(self):
+    def needs_learning_rate(self) -> bool:
         return self.scale_reward
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         super().build_state(num_tasks)
-        # It decides what is drawn, and is saved.
+        # The seed decides on all that is drawn, and is saved.
         seed = random.randrange(2**30) if self.seed is None else self.seed
+        seed = seed % MAX_SEED
         self.drawn_seed = self.add_state(
             (), keras.initializers.Constant(seed), "seed", dtype="int32"
         )
@@ -179,18 +162,18 @@ class IGBv2(IGBv1):
         )
         self.learner.build(num_tasks)
 
-    def unguarded_variables(self):
+    def _unguarded_variables(self):
         return [*self.buffer.variables, *self.learner.variables]
 
-    def untracked_variables(self):
+    def untracked_variables(self) -> list:
         return self.learner.untracked_variables()
 
-    def call(self, losses, gramian=None):
+    def call(self, losses: Tensor, gramian: Tensor = None) -> Tensor:
         self._check_shapes(losses, gramian)
         self.train_agent(losses)
         return super().call(losses, gramian)
 
-    def train_agent(self, losses):
+    def train_agent(self, losses: Tensor) -> None:
         """Adds the last transition to the buffer, and updates the agent."""
         finite = ops.all(ops.isfinite(losses))
         losses = ops.where(finite, losses, ops.zeros_like(losses))
@@ -218,7 +201,7 @@ class IGBv2(IGBv1):
             ops.where(due, count, ops.zeros_like(count)), self.draw_batch
         )
 
-    def draw_batch(self, i):
+    def draw_batch(self, i: Tensor) -> tuple[dict, dict]:
         """Draws the transitions and the noise of an update."""
         key = (ops.convert_to_tensor(self.drawn_seed), self.steps, i)
         size = self.buffer.size()
@@ -229,20 +212,20 @@ class IGBv2(IGBv1):
             "actor": noise.normal(shape, *key, 2),
         }
 
-    def observe(self, losses):
+    def observe(self, losses: Tensor) -> Tensor:
         """Returns what the agent sees of losses, shape `(T,)`."""
         base = self.loss_sum / ops.maximum(self.loss_count, 1.0)
         relative = losses / ops.maximum(base, TINY)
         relative = ops.where(base > TINY, relative, ops.ones_like(relative))
         return ops.minimum(relative, MAX_OBSERVATION)
 
-    def compute_reward(self, losses):
+    def compute_reward(self, losses: Tensor) -> Tensor:
         """Returns the reward of the last action, a scalar (equation 4)."""
         declines = self.observe(self.last_losses) - self.observe(losses)
         reduce = ops.min if self.reward == "min" else ops.mean
         return self.last_scale * reduce(declines)
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         epoch = ops.convert_to_tensor(self.epochs) + 1
         self.update_base(losses, epoch)
         self.update_scale()
@@ -258,7 +241,7 @@ class IGBv2(IGBv1):
         balanced = self.num_tasks * ops.softmax(self.logit_bound * action)
         return balanced * inverse(losses)
 
-    def update_base(self, losses, epoch):
+    def update_base(self, losses: Tensor, epoch: Tensor) -> None:
         counts = ops.convert_to_tensor(self.loss_count)
         # A task without a label in the base epoch has its first loss as base.
         counted = ops.logical_or(
@@ -269,7 +252,7 @@ class IGBv2(IGBv1):
         self.loss_sum.assign(self.loss_sum + counted * losses)
         self.loss_count.assign(counts + counted)
 
-    def update_scale(self):
+    def update_scale(self) -> None:
         """Computes α, the factor of the reward of this step."""
         if not self.scale_reward:
             return

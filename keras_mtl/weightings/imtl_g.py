@@ -1,15 +1,21 @@
-import keras
 from keras import ops
 
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nonnegative import unit_gramian
 from keras_mtl.solvers.pseudo_inverse import pseudo_solve
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 # Of weights that cancel to less than this, the sum is rounding.
 MIN_CANCELLATION = 1e-6
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "imtl_g",
+    package="keras_mtl",
+    paper="Liu et al., Towards Impartial Multi-task Learning",
+    year=2021,
+)
 class IMTLG(GradientWeighting):
     """IMTL-G: the direction has the same projection onto all gradients.
 
@@ -40,10 +46,7 @@ class IMTLG(GradientWeighting):
           the closed form of IMTL-G.
     """
 
-    paper = "Liu et al., Towards Impartial Multi-task Learning"
-    year = 2021
-
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         cosines, norms, inverse_norms = unit_gramian(gramian)
         equal = pseudo_solve(cosines, ops.cast(norms > 0, "float32"))
         # In units of the least norm, so that the weights are about 1.

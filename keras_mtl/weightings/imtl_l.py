@@ -1,13 +1,22 @@
-import math
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.own_optimizer import OwnOptimizer
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "imtl_l",
+    package="keras_mtl",
+    paper="Liu et al., Towards Impartial Multi-Task Learning",
+    year=2021,
+)
 class IMTLL(Weighting):
     """IMTL-L: learns scales that bring all losses to 1.
 
@@ -35,35 +44,30 @@ class IMTLL(Weighting):
           section 3.2.
     """
 
-    paper = "Liu et al., Towards Impartial Multi-Task Learning"
-    year = 2021
     needs_positive_losses = True
 
-    def __init__(self, learning_rate=None, **kwargs):
+    def __init__(
+        self, learning_rate: float | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if learning_rate is not None and not 0 < learning_rate < math.inf:
-            raise ValueError(
-                "Expected `learning_rate` to be positive and finite or None. "
-                f"Received: learning_rate={learning_rate}"
-            )
-        self.learning_rate = learning_rate
-
-    @property
-    def needs_learning_rate(self):
-        return self.learning_rate is None
-
-    def build_state(self, num_tasks):
-        self.log_scale = self.add_state((num_tasks,), name="log_scale")
-        self.optimizer = self.add_optimizer(
-            keras.optimizers.Adam(self.learning_rate or 1e-3),
-            [self.log_scale],
+        self.learning_rate = checks.positive(
+            "learning_rate", learning_rate, optional=True
         )
 
-    def compute_weights(self, losses):
+    @property
+    def needs_learning_rate(self) -> bool:
+        return self.learning_rate is None
+
+    def build_state(self, num_tasks: int) -> None:
+        self.log_scale = self.add_state((num_tasks,), name="log_scale")
+        adam = keras.optimizers.Adam(self.learning_rate or 1e-3)
+        self.optimizer = OwnOptimizer(adam, self.log_scale)
+        self.optimizer_state = self.optimizer.variables
+
+    def compute_weights(self, losses: Tensor) -> Tensor:
         weights = ops.exp(self.log_scale)
         if self.needs_learning_rate:
-            rate = ops.copy(self.model_learning_rate)
-            self.optimizer.learning_rate = rate
+            self.optimizer.set_learning_rate(ops.copy(self.model_learning_rate))
         gradient = weights * losses - 1.0
-        self.train_where(losses > TINY, gradient, self.log_scale)
+        self.optimizer.descend_where(losses > TINY, gradient)
         return weights

@@ -1,10 +1,19 @@
-import keras
+from typing import Any
+
 from keras import ops
 
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "krum",
+    package="keras_mtl",
+    paper="Blanchard et al., Machine Learning with Adversaries",
+    year=2017,
+)
 class Krum(GradientWeighting):
     """Krum and multi-Krum: the mean of the gradients nearest to the others.
 
@@ -35,25 +44,18 @@ class Krum(GradientWeighting):
           and section 5 of the supplement for multi-Krum.
     """
 
-    paper = "Blanchard et al., Machine Learning with Adversaries"
-    year = 2017
-
-    def __init__(self, num_byzantine=0, num_selected=1, **kwargs):
+    def __init__(
+        self, num_byzantine: int = 0, num_selected: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(num_byzantine, int) or num_byzantine < 0:
-            raise ValueError(
-                "Expected `num_byzantine` to be a non-negative integer. "
-                f"Received: num_byzantine={num_byzantine}"
-            )
-        if not isinstance(num_selected, int) or num_selected < 1:
-            raise ValueError(
-                "Expected `num_selected` to be a positive integer. "
-                f"Received: num_selected={num_selected}"
-            )
-        self.num_byzantine = num_byzantine
-        self.num_selected = num_selected
+        self.num_byzantine = checks.non_negative_integer(
+            "num_byzantine", num_byzantine
+        )
+        self.num_selected = checks.positive_integer(
+            "num_selected", num_selected
+        )
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         if self.num_selected > num_tasks:
             raise ValueError(
                 f"Expected `num_selected` to be at most {num_tasks}, the "
@@ -61,9 +63,9 @@ class Krum(GradientWeighting):
                 f"Received: num_selected={self.num_selected}"
             )
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         num_nearest = max(self.num_tasks - self.num_byzantine - 2, 1)
-        # The first one is the task's distance to itself, 0.
+        # The nearest one, the task itself at distance 0, is left out below.
         nearest = ops.sort(_squared_distances(gramian), axis=1)
         scores = ops.sum(nearest[:, 1 : num_nearest + 1], axis=1)
         selected = ops.argsort(scores)[: self.num_selected]

@@ -1,10 +1,15 @@
-import keras
 from keras import ops
 
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "mean",
+    package="keras_mtl",
+    paper="Equal weighting, the mean of the gradients",
+)
 class Mean(GradientWeighting):
     """Averages the task gradients.
 
@@ -18,7 +23,5 @@ class Mean(GradientWeighting):
     [1.5, 2.0]
     """
 
-    paper = "Equal weighting, the mean of the gradients"
-
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         return ops.full((self.num_tasks,), 1.0 / self.num_tasks)

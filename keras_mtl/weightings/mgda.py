@@ -1,14 +1,23 @@
-import keras
+from typing import Any
+
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
 from keras_mtl.solvers.simplex import simplex_qp
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "mgda",
+    package="keras_mtl",
+    paper="Sener et al., Multi-Task Learning as Multi-Objective Optimization",
+    year=2018,
+)
 class MGDA(GradientWeighting):
     """MGDA: the shortest vector in the convex hull of the gradients.
 
@@ -46,23 +55,22 @@ class MGDA(GradientWeighting):
         - [Désidéri, 2012](https://doi.org/10.1016/j.crma.2012.03.014).
     """
 
-    paper = "Sener et al., Multi-Task Learning as Multi-Objective Optimization"
-    year = 2018
-
-    def __init__(self, normalization="none", weigh_heads=True, **kwargs):
+    def __init__(
+        self,
+        normalization: str = "none",
+        weigh_heads: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(weigh_heads=weigh_heads, **kwargs)
-        if normalization not in NORMALIZATIONS:
-            raise ValueError(
-                f"Expected `normalization` to be one of {NORMALIZATIONS}. "
-                f"Received: normalization={normalization!r}"
-            )
-        self.normalization = normalization
+        self.normalization = checks.one_of(
+            "normalization", normalization, NORMALIZATIONS
+        )
 
     @property
-    def needs_positive_losses(self):
+    def needs_positive_losses(self) -> bool:
         return self.normalization in ("loss", "loss+")
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         factors = ops.ones_like(losses)
         if self.normalization in ("loss", "loss+"):
             factors = factors * inverse(losses)

@@ -1,13 +1,21 @@
-import math
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "moco",
+    package="keras_mtl",
+    paper="Fernando et al., Mitigating Gradient Bias",
+    year=2023,
+)
 class MoCo(GradientWeighting):
     """MoCo: MGDA's weights, followed slowly on averaged gradients.
 
@@ -45,33 +53,26 @@ class MoCo(GradientWeighting):
           8 and 11, Algorithm 1. The weights are those after the step.
     """
 
-    paper = "Fernando et al., Mitigating Gradient Bias"
-    year = 2023
-
-    def __init__(self, beta=0.1, gamma=0.1, rho=0.0, **kwargs):
+    def __init__(
+        self,
+        beta: float = 0.1,
+        gamma: float = 0.1,
+        rho: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        if not 0 < beta <= 1:
-            raise ValueError(
-                f"Expected `beta` to be in (0, 1]. Received: beta={beta}"
-            )
-        if not (0 < gamma < math.inf and 0 <= rho < math.inf):
-            raise ValueError(
-                "Expected `gamma` to be positive, `rho` not to be negative, "
-                "and both to be finite. "
-                f"Received: gamma={gamma}, rho={rho}"
-            )
-        self.beta = beta
-        self.gamma = gamma
-        self.rho = rho
+        self.beta = checks.fraction("beta", beta, "(0, 1]")
+        self.gamma = checks.positive("gamma", gamma)
+        self.rho = checks.non_negative("rho", rho)
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         equal = keras.initializers.Constant(1.0 / num_tasks)
         self.simplex_weights = self.add_state(
             (num_tasks,), equal, "simplex_weights"
         )
         self.tracked = self.add_state((num_tasks, num_tasks), name="tracked")
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         tracked = ops.convert_to_tensor(self.tracked)
         tracked = tracked - self.beta * (tracked - gramian)
         weights = ops.convert_to_tensor(self.simplex_weights)

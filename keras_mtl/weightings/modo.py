@@ -1,13 +1,21 @@
-import math
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "modo",
+    package="keras_mtl",
+    paper="Chen et al., Three-Way Trade-Off in Multi-Objective Learning",
+    year=2023,
+)
 class MoDo(GradientWeighting):
     """MoDo: one step towards MGDA's weights in each step of training.
 
@@ -39,27 +47,20 @@ class MoDo(GradientWeighting):
           Algorithm 1.
     """
 
-    paper = "Chen et al., Three-Way Trade-Off in Multi-Objective Learning"
-    year = 2023
-
-    def __init__(self, gamma=0.1, rho=0.0, **kwargs):
+    def __init__(
+        self, gamma: float = 0.1, rho: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if not (0 < gamma < math.inf and 0 <= rho < math.inf):
-            raise ValueError(
-                "Expected `gamma` to be positive, `rho` not to be negative, "
-                "and both to be finite. "
-                f"Received: gamma={gamma}, rho={rho}"
-            )
-        self.gamma = gamma
-        self.rho = rho
+        self.gamma = checks.positive("gamma", gamma)
+        self.rho = checks.non_negative("rho", rho)
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         equal = keras.initializers.Constant(1.0 / num_tasks)
         self.simplex_weights = self.add_state(
             (num_tasks,), equal, "simplex_weights"
         )
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         weights = ops.convert_to_tensor(self.simplex_weights)
         gradient = ops.sum(gramian * weights, axis=1) + self.rho * weights
         weights = project_onto_simplex(weights - self.gamma * gradient)

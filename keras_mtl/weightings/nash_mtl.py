@@ -1,10 +1,17 @@
-import keras
+from typing import Any
 
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nash import nash_bargaining
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "nash_mtl",
+    package="keras_mtl",
+    paper="Navon et al., Multi-Task Learning as a Bargaining Game",
+    year=2022,
+)
 class NashMTL(GradientWeighting):
     """Nash-MTL: the tasks bargain for the direction of the update.
 
@@ -36,12 +43,13 @@ class NashMTL(GradientWeighting):
           Claim 3.1 and Algorithm 1.
     """
 
-    paper = "Navon et al., Multi-Task Learning as a Bargaining Game"
-    year = 2022
-
     def __init__(
-        self, max_norm=1.0, update_every=1, weigh_heads=True, **kwargs
-    ):
+        self,
+        max_norm: float | None = 1.0,
+        update_every: int = 1,
+        weigh_heads: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             max_norm=max_norm,
             update_every=update_every,
@@ -49,5 +57,5 @@ class NashMTL(GradientWeighting):
             **kwargs,
         )
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         return nash_bargaining(gramian)

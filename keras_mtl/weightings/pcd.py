@@ -1,9 +1,14 @@
-import keras
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import unit_gramian
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 # A constraint of unit gradients that is missed by more than this and half of
 # what it asks for has no solution. Rounding may miss by less.
@@ -12,7 +17,12 @@ MAX_VIOLATION = 1e-3
 MIN_CANCELLATION = 1e-6
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "pcd",
+    package="keras_mtl",
+    paper="Varam et al., Not All Objectives Are Born Equal",
+    year=2026,
+)
 class PCD(GradientWeighting):
     """Priority-constrained descent: the first task leads, no other loses.
 
@@ -45,25 +55,22 @@ class PCD(GradientWeighting):
           1 and Definition 4.5.
     """
 
-    paper = "Varam et al., Not All Objectives Are Born Equal"
-    year = 2026
-
-    def __init__(self, tau=0.02, beta=0.999, **kwargs):
+    def __init__(
+        self,
+        tau: float | Sequence[float] = 0.02,
+        beta: float = 0.999,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        taus = tau if isinstance(tau, (list, tuple)) else [tau]
-        if not all(0 <= value <= 1 for value in taus):
-            raise ValueError(
-                "Expected `tau` to be a number in [0, 1] or a list of them. "
-                f"Received: tau={tau}"
-            )
-        if not 0 <= beta < 1:
-            raise ValueError(
-                f"Expected `beta` to be in [0, 1). Received: beta={beta}"
-            )
-        self.tau = tau
-        self.beta = beta
+        self.tau = checks.number_or_list(
+            "tau",
+            tau,
+            "a number in [0, 1] or a list of them",
+            lambda value: 0 <= value <= 1,
+        )
+        self.beta = checks.fraction("beta", beta, "[0, 1)")
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         taus = self.tau
         if not isinstance(taus, (list, tuple)):
             taus = [taus] * (num_tasks - 1)
@@ -75,10 +82,11 @@ class PCD(GradientWeighting):
             )
         self.taus = [float(value) for value in taus]
         self.squared_norms = self.add_state((num_tasks,), name="squared_norms")
-        # The sum of the weights in the moving average, for its bias.
+        # The sum of the weights in the moving average, which corrects its bias
+        # towards 0.
         self.counted = self.add_state((num_tasks,), name="counted")
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         scales = self._scales(ops.diagonal(gramian))
         scaled = scales[:, None] * gramian * scales
         weights = self._multipliers(scaled)
@@ -114,7 +122,7 @@ class PCD(GradientWeighting):
         taus = ops.convert_to_tensor(self.taus, "float32")
         cosines, _, inverse_norms = unit_gramian(gramian[1:, 1:])
         needed = taus * norms[1:] - inverse_norms * gramian[1:, 0]
-        # The program's entries are to be about 1.
+        # The solver's entries are to be about 1.
         largest = ops.max(norms)
         largest = ops.where(largest > 0, largest, 1.0)
         needed = needed / largest

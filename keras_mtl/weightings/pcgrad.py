@@ -1,11 +1,22 @@
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.compiling import compiled
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.numerics import seed_generator
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "pcgrad",
+    package="keras_mtl",
+    paper="Yu et al., Gradient Surgery for Multi-Task Learning",
+    year=2020,
+)
 class PCGrad(GradientWeighting):
     """PCGrad: projects conflicting gradients, gradient surgery.
 
@@ -37,15 +48,12 @@ class PCGrad(GradientWeighting):
         - [Yu et al., 2020](https://arxiv.org/abs/2001.06782), Algorithm 1.
     """
 
-    paper = "Yu et al., Gradient Surgery for Multi-Task Learning"
-    year = 2020
-
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = checks.seed("seed", seed)
+        self.seed_generator = seed_generator(self.seed)
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         order = others_in_random_order(self.num_tasks, self.seed_generator)
         return _project_conflicts(gramian, order)
 
@@ -74,7 +82,9 @@ def _project_conflicts(gramian, order):
     return ops.sum(coefficients, axis=0)
 
 
-def others_in_random_order(num_tasks, seed):
+def others_in_random_order(
+    num_tasks: int, seed: keras.random.SeedGenerator
+) -> Tensor:
     """Draws, for each task, a random order of the other tasks.
 
     Args:

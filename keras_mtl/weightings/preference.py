@@ -1,10 +1,13 @@
-"""Preference vectors of gradient-balancing methods."""
+"""The base class of the methods that take a weight of each gradient."""
 
-import math
+from collections.abc import Sequence
+from typing import Any
 
 from keras import ops
 
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
 
 
 class PreferenceWeighting(GradientWeighting):
@@ -16,53 +19,23 @@ class PreferenceWeighting(GradientWeighting):
         **kwargs: See `GradientWeighting`.
     """
 
-    def __init__(self, preference=None, **kwargs):
+    def __init__(
+        self, preference: Sequence[float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.preference = checked_preference(preference)
+        self.preference = checks.preference("preference", preference)
 
-    def default_preference(self, num_tasks):
+    def default_preference(self, num_tasks: int) -> float:
         """Returns the weight of each gradient where none are given."""
         return 1.0
 
-    def build_state(self, num_tasks):
-        # A wrong length is an error now, not in the first step.
-        self.preferred()
+    def build_state(self, num_tasks: int) -> None:
+        checks.one_per_task("preference", self.preference, num_tasks)
 
-    def preferred(self):
+    def preferred(self) -> Tensor:
         """Returns the preference, a tensor of shape `(T,)`."""
-        tasks = self.num_tasks
-        default = self.default_preference(tasks)
-        return preference_vector(self.preference, tasks, default)
-
-
-def checked_preference(preference):
-    """Returns `preference` as a list of floats, or `None`.
-
-    Raises:
-        ValueError: If an entry is negative or not finite, or all are zero.
-    """
-    if preference is None:
-        return None
-    values = [float(value) for value in preference]
-    if not all(0 <= value < math.inf for value in values) or not any(values):
-        raise ValueError(
-            "Expected `preference` to be a list of non-negative numbers, not "
-            f"all of them zero. Received: preference={preference}"
-        )
-    return values
-
-
-def preference_vector(preference, num_tasks, default):
-    """Returns a tensor of shape `(T,)`, by default filled with `default`.
-
-    Raises:
-        ValueError: If `preference` has not one entry per task.
-    """
-    if preference is None:
-        return ops.full((num_tasks,), default, dtype="float32")
-    if len(preference) != num_tasks:
-        raise ValueError(
-            f"Expected `preference` to have one entry for each of {num_tasks} "
-            f"tasks. Received: preference={preference}"
-        )
-    return ops.convert_to_tensor(preference, "float32")
+        preference = self.preference
+        if preference is None:
+            default = self.default_preference(self.num_tasks)
+            preference = [default] * self.num_tasks
+        return ops.convert_to_tensor(preference, "float32")

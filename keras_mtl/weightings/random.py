@@ -1,10 +1,21 @@
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.numerics import seed_generator
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "random",
+    package="keras_mtl",
+    paper="Lin et al., Reasonable Effectiveness of Random Weighting",
+    year=2022,
+)
 class Random(Weighting):
     """Random loss weighting: w = T softmax(z) with z standard normal.
 
@@ -17,14 +28,11 @@ class Random(Weighting):
           the same as with equal weights.
     """
 
-    paper = "Lin et al., Reasonable Effectiveness of Random Weighting"
-    year = 2022
-
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = checks.seed("seed", seed)
+        self.seed_generator = seed_generator(self.seed)
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         logits = keras.random.normal(losses.shape, seed=self.seed_generator)
         return self.num_tasks * ops.softmax(logits)

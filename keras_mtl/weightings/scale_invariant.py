@@ -1,10 +1,15 @@
-import keras
-
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "scale_invariant",
+    package="keras_mtl",
+    paper="Navon et al., Multi-Task Learning as a Bargaining Game",
+    year=2022,
+)
 class ScaleInvariant(Weighting):
     """Minimises the sum of the logarithms of the losses: w = 1 / L.
 
@@ -22,10 +27,8 @@ class ScaleInvariant(Weighting):
           https://arxiv.org/abs/2307.15429), equation 2 with all weights 1.
     """
 
-    paper = "Navon et al., Multi-Task Learning as a Bargaining Game"
-    year = 2022
     needs_positive_losses = True
     balances_logarithms = True
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         return inverse(losses)

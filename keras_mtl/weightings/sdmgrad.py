@@ -1,14 +1,23 @@
-import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.compiling import compiled
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "sdmgrad",
+    package="keras_mtl",
+    paper="Xiao et al., Direction-oriented Multi-objective Learning",
+    year=2023,
+)
 class SDMGrad(GradientWeighting):
     """SDMGrad: the least common improvement, held near a preferred direction.
 
@@ -54,66 +63,34 @@ class SDMGrad(GradientWeighting):
           5, Algorithm 1.
     """
 
-    paper = "Xiao et al., Direction-oriented Multi-objective Learning"
-    year = 2023
-
     def __init__(
         self,
-        lambda_=0.3,
-        preference=None,
-        inner_steps=20,
-        learning_rate=None,
-        momentum=0.5,
-        **kwargs,
-    ):
+        lambda_: float = 0.3,
+        preference: Sequence[float] | None = None,
+        inner_steps: int = 20,
+        learning_rate: float | None = None,
+        momentum: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        if not 0 <= momentum < 1:
-            raise ValueError(
-                "Expected `momentum` to be in [0, 1). "
-                f"Received: momentum={momentum}"
-            )
-        if not 0 <= lambda_ < math.inf:
-            raise ValueError(
-                "Expected `lambda_` to be finite and not negative. "
-                f"Received: lambda_={lambda_}"
-            )
-        if not isinstance(inner_steps, int) or inner_steps < 1:
-            raise ValueError(
-                "Expected `inner_steps` to be a positive integer. "
-                f"Received: inner_steps={inner_steps}"
-            )
-        if learning_rate is not None and not 0 < learning_rate < math.inf:
-            raise ValueError(
-                "Expected `learning_rate` to be positive and finite or None. "
-                f"Received: learning_rate={learning_rate}"
-            )
-        if preference is not None and not (
-            min(preference) >= 0 and sum(preference) > 0
-        ):
-            raise ValueError(
-                "Expected `preference` to be a list of non-negative numbers "
-                f"that are not all 0. Received: preference={preference}"
-            )
-        self.lambda_ = lambda_
-        self.preference = preference
-        self.inner_steps = inner_steps
-        self.learning_rate = learning_rate
-        self.momentum = momentum
+        self.lambda_ = checks.non_negative("lambda_", lambda_)
+        self.preference = checks.preference("preference", preference)
+        self.inner_steps = checks.positive_integer("inner_steps", inner_steps)
+        self.learning_rate = checks.positive(
+            "learning_rate", learning_rate, optional=True
+        )
+        self.momentum = checks.fraction("momentum", momentum, "[0, 1)")
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
+        checks.one_per_task("preference", self.preference, num_tasks)
         preference = self.preference or [1.0] * num_tasks
-        if len(preference) != num_tasks:
-            raise ValueError(
-                f"Expected `preference` to have one entry for each of "
-                f"{num_tasks} tasks. Received: preference={preference}"
-            )
         self.preferred = [p / sum(preference) for p in preference]
         equal = keras.initializers.Constant(1.0 / num_tasks)
         self.simplex_weights = self.add_state(
             (num_tasks,), equal, "simplex_weights"
         )
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         preferred = self.lambda_ * ops.convert_to_tensor(
             self.preferred, "float32"
         )

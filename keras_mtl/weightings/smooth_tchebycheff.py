@@ -1,17 +1,25 @@
-import math
+from collections.abc import Sequence
+from typing import Any
 
-import keras
 from keras import ops
 
+from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.tchebycheff import Tchebycheff
 
 # Far below all distances, but finite: a softmax of infinities is NaN.
 LOWEST = -3e38
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "smooth_tchebycheff",
+    package="keras_mtl",
+    paper="Lin et al., Smooth Tchebycheff Scalarization",
+    year=2024,
+)
 class SmoothTchebycheff(Tchebycheff):
     """Smooth Tchebycheff scalarization (STCH): trains the worst tasks most.
 
@@ -49,55 +57,45 @@ class SmoothTchebycheff(Tchebycheff):
           Tchebycheff scalarization".
     """
 
-    paper = "Lin et al., Smooth Tchebycheff Scalarization"
-
     def __init__(
         self,
-        mu=1.0,
-        preference=None,
-        ideal=None,
-        warmup_epoch=None,
-        **kwargs,
-    ):
+        mu: float = 1.0,
+        preference: Sequence[float] | None = None,
+        ideal: float | Sequence[float] | None = None,
+        warmup_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(preference, ideal, **kwargs)
-        if not 0 < mu < math.inf:
-            raise ValueError(
-                f"Expected `mu` to be positive and finite. Received: mu={mu}"
-            )
-        self.mu = mu
-        self.warmup_epoch = warmup_epoch
-        if warmup_epoch is None:
-            return
-        if not isinstance(warmup_epoch, int) or warmup_epoch < 1:
-            raise ValueError(
-                "Expected `warmup_epoch` to be a positive integer or None. "
-                f"Received: warmup_epoch={warmup_epoch}"
-            )
-        self.needs_epochs = True
-        self.needs_positive_losses = True
-        self.balances_logarithms = True
+        self.mu = checks.positive("mu", mu)
+        self.warmup_epoch = checks.positive_integer(
+            "warmup_epoch", warmup_epoch, optional=True
+        )
+        if self.warmup_epoch is not None:
+            self.needs_epochs = True
+            self.needs_positive_losses = True
+            self.balances_logarithms = True
 
-    def build_state(self, num_tasks):
+    def build_state(self, num_tasks: int) -> None:
         super().build_state(num_tasks)
         if self.warmup_epoch is not None:
             self.epochs = self.add_state(dtype="int32", name="epochs")
             self.base = self.add_state((num_tasks,), name="base")
             self.count = self.add_state((num_tasks,), name="count")
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         if not self.built or self.warmup_epoch is None:
             return
-        # Also where an interrupted epoch is run again from its beginning.
-        # `+ 0`: under `tf.distribute`, the variable itself has no value.
+        # The mean begins anew also where an interrupted epoch is run again.
+        # `+ 0`, because under `tf.distribute` the variable has no value.
         if int(self.epochs + 0) == self.warmup_epoch - 1:
             self.base.assign(ops.zeros((self.num_tasks,)))
             self.count.assign(ops.zeros((self.num_tasks,)))
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         if self.warmup_epoch is not None:
             self.epochs.assign(self.epochs + 1)
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         if self.warmup_epoch is None:
             return super().compute_weights(losses)
         positive = losses > TINY
@@ -119,9 +117,9 @@ class SmoothTchebycheff(Tchebycheff):
         change = counted * (losses - self.base) / ops.maximum(self.count, 1.0)
         self.base.assign(self.base + change)
 
-    def shares(self, distances, labelled):
+    def shares(self, distances: Tensor, labelled: Tensor) -> Tensor:
         """Returns the gradient of the smooth maximum, shape `(T,)`."""
         distances = ops.where(labelled, distances, LOWEST)
-        # The difference first: a large distance over a small μ overflows.
+        # The difference comes first: a large distance over a small μ overflows.
         logits = (distances - ops.max(distances)) / self.mu
         return ops.where(labelled, ops.softmax(logits), 0.0)

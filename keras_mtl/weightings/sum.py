@@ -1,10 +1,15 @@
-import keras
 from keras import ops
 
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "sum",
+    package="keras_mtl",
+    paper="Equal weighting, the sum of the gradients",
+)
 class Sum(GradientWeighting):
     """Sums the task gradients: `Equal`, by way of the gradients.
 
@@ -18,7 +23,5 @@ class Sum(GradientWeighting):
     [0.6, 0.8]
     """
 
-    paper = "Equal weighting, the sum of the gradients"
-
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         return ops.ones_like(losses)

@@ -1,12 +1,21 @@
 import math
+from collections.abc import Sequence
+from typing import Any
 
-import keras
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "tchebycheff",
+    package="keras_mtl",
+    paper="Lin et al., Smooth Tchebycheff Scalarization (the hard form)",
+    year=2024,
+)
 class Tchebycheff(Weighting):
     """Tchebycheff scalarization: only the task that is worst off is trained.
 
@@ -31,55 +40,49 @@ class Tchebycheff(Weighting):
           scalarization".
     """
 
-    paper = "Lin et al., Smooth Tchebycheff Scalarization (the hard form)"
-    year = 2024
-
-    def __init__(self, preference=None, ideal=None, **kwargs):
+    def __init__(
+        self,
+        preference: Sequence[float] | None = None,
+        ideal: float | Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.preference = None if preference is None else _floats(preference)
-        if preference is not None and not all(
-            0 < value < math.inf for value in self.preference
-        ):
-            raise ValueError(
-                "Expected `preference` to be positive numbers, one per task. "
-                f"Received: preference={preference}"
+        if preference is not None:
+            preference = checks.numbers_of(
+                "preference",
+                preference,
+                "a list of positive numbers, one per task",
+                lambda value: value > 0,
             )
-        is_list = ideal is not None and not isinstance(ideal, (int, float))
-        self.ideal = _floats(ideal) if is_list else ideal
+        if ideal is not None:
+            ideal = checks.number_or_list("ideal", ideal)
+        self.preference = preference
+        self.ideal = ideal
 
-    def build_state(self, num_tasks):
-        for name in ("preference", "ideal"):
-            value = getattr(self, name)
-            if isinstance(value, list) and len(value) != num_tasks:
-                raise ValueError(
-                    f"Expected `{name}` to have one entry for each of "
-                    f"{num_tasks} tasks. Received: {name}={value}"
-                )
+    def build_state(self, num_tasks: int) -> None:
+        checks.one_per_task("preference", self.preference, num_tasks)
+        checks.one_per_task("ideal", self.ideal, num_tasks)
 
-    def preferences(self):
+    def preferences(self) -> Tensor:
         """Returns λ, shape `(T,)`."""
         if self.preference is None:
             return ops.ones((self.num_tasks,)) / self.num_tasks
         return ops.convert_to_tensor(list(self.preference), "float32")
 
-    def distances(self, losses):
+    def distances(self, losses: Tensor) -> Tensor:
         """Returns λ (L − z), shape `(T,)`."""
         ideal = 0.0 if self.ideal is None else self.ideal
         ideal = list(ideal) if isinstance(ideal, list) else ideal
         ideal = ops.convert_to_tensor(ideal, "float32")
         return self.preferences() * (losses - ideal)
 
-    def compute_weights(self, losses):
+    def compute_weights(self, losses: Tensor) -> Tensor:
         labelled = ops.not_equal(losses, 0.0)
         shares = self.shares(self.distances(losses), labelled)
         return self.preferences() * shares
 
-    def shares(self, distances, labelled):
+    def shares(self, distances: Tensor, labelled: Tensor) -> Tensor:
         """Returns the gradient of the largest distance, shape `(T,)`."""
         worst = ops.argmax(ops.where(labelled, distances, -math.inf))
         one_hot = ops.one_hot(worst, self.num_tasks, dtype="float32")
         return ops.where(labelled, one_hot, 0.0)
-
-
-def _floats(values):
-    return [float(value) for value in values]

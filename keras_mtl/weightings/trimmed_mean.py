@@ -1,10 +1,19 @@
-import keras
+from typing import Any
+
 from keras import ops
 
-from keras_mtl.weightings.weighting import GradientWeighting
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "trimmed_mean",
+    package="keras_mtl",
+    paper="Yin et al., Byzantine-Robust Distributed Learning",
+    year=2018,
+)
 class TrimmedMean(GradientWeighting):
     """The mean of the gradients without the extremes of each coordinate.
 
@@ -32,23 +41,18 @@ class TrimmedMean(GradientWeighting):
           Algorithm 1, option II.
     """
 
-    paper = "Yin et al., Byzantine-Robust Distributed Learning"
-    year = 2018
     is_linear = False
 
-    def __init__(self, trim_number=1, **kwargs):
+    def __init__(self, trim_number: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(trim_number, int) or trim_number < 0:
-            raise ValueError(
-                "Expected `trim_number` to be a non-negative integer. "
-                f"Received: trim_number={trim_number}"
-            )
-        self.trim_number = trim_number
+        self.trim_number = checks.non_negative_integer(
+            "trim_number", trim_number
+        )
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         return ops.ones((self.num_tasks,))
 
-    def combine(self, matrix, weights):
+    def combine(self, matrix: Tensor, weights: Tensor) -> Tensor:
         rows = [weights[i] * matrix[i] for i in range(self.num_tasks)]
         for _ in range(min(self.trim_number, (self.num_tasks - 1) // 2)):
             rows = _without_extremes(rows)

@@ -1,15 +1,25 @@
-import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.own_optimizer import OwnOptimizer
+from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 # The factor c of the weight c / σ².
 FORMS = {"regression": 0.5, "classification": 1.0}
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "uncertainty",
+    package="keras_mtl",
+    paper="Kendall et al., Multi-Task Learning Using Uncertainty",
+    year=2018,
+)
 class Uncertainty(Weighting):
     """Weights a task by its learned homoscedastic uncertainty σ².
 
@@ -35,50 +45,44 @@ class Uncertainty(Weighting):
           and 10.
     """
 
-    paper = "Kendall et al., Multi-Task Learning Using Uncertainty"
-    year = 2018
-
-    def __init__(self, form="regression", learning_rate=None, **kwargs):
+    def __init__(
+        self,
+        form: str | Sequence[str] = "regression",
+        learning_rate: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        forms = [form] if isinstance(form, str) else list(form)
-        if not set(forms) <= set(FORMS):
+        is_list = isinstance(form, (list, tuple))
+        forms = list(form) if is_list else [form]
+        if not forms or not all(one in list(FORMS) for one in forms):
             raise ValueError(
                 f"Expected `form` to be one of {list(FORMS)} or a list of "
                 f"them. Received: form={form}"
             )
-        if learning_rate is not None and not 0 < learning_rate < math.inf:
-            raise ValueError(
-                "Expected `learning_rate` to be positive and finite or None. "
-                f"Received: learning_rate={learning_rate}"
-            )
-        self.form = form
-        self.learning_rate = learning_rate
-
-    @property
-    def needs_learning_rate(self):
-        return self.learning_rate is None
-
-    def build_state(self, num_tasks):
-        forms = self.form
-        forms = [forms] * num_tasks if isinstance(forms, str) else forms
-        if len(forms) != num_tasks:
-            raise ValueError(
-                f"Expected `form` to have one entry for each of {num_tasks} "
-                f"tasks. Received: form={forms}"
-            )
-        self.factors = [FORMS[form] for form in forms]
-        self.log_variance = self.add_state((num_tasks,), name="log_variance")
-        self.optimizer = self.add_optimizer(
-            keras.optimizers.Adam(self.learning_rate or 1e-3),
-            [self.log_variance],
+        self.form = forms if is_list else form
+        self.learning_rate = checks.positive(
+            "learning_rate", learning_rate, optional=True
         )
 
-    def compute_weights(self, losses):
+    @property
+    def needs_learning_rate(self) -> bool:
+        return self.learning_rate is None
+
+    def build_state(self, num_tasks: int) -> None:
+        is_one = isinstance(self.form, str)
+        forms = [self.form] * num_tasks if is_one else self.form
+        checks.one_per_task("form", forms, num_tasks)
+        self.factors = [FORMS[form] for form in forms]
+        self.log_variance = self.add_state((num_tasks,), name="log_variance")
+        adam = keras.optimizers.Adam(self.learning_rate or 1e-3)
+        self.optimizer = OwnOptimizer(adam, self.log_variance)
+        self.optimizer_state = self.optimizer.variables
+
+    def compute_weights(self, losses: Tensor) -> Tensor:
         factors = ops.convert_to_tensor(self.factors, "float32")
         weights = factors * ops.exp(-self.log_variance)
         if self.needs_learning_rate:
-            rate = ops.copy(self.model_learning_rate)
-            self.optimizer.learning_rate = rate
+            self.optimizer.set_learning_rate(ops.copy(self.model_learning_rate))
         gradient = 0.5 - weights * losses
-        self.train_where(losses != 0.0, gradient, self.log_variance)
+        self.optimizer.descend_where(losses != 0.0, gradient)
         return weights

@@ -1,11 +1,17 @@
-import keras
 from keras import ops
 
+from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.dual_cone import dual_cone_projection
 from keras_mtl.weightings.preference import PreferenceWeighting
+from keras_mtl.weightings.registry import register
 
 
-@keras.saving.register_keras_serializable(package="keras_mtl")
+@register(
+    "upgrad",
+    package="keras_mtl",
+    paper="Quinton et al., Jacobian Descent for Multi-Objective Optimization",
+    year=2024,
+)
 class UPGrad(PreferenceWeighting):
     """UPGrad: each gradient, freed from its conflicts, and then their mean.
 
@@ -31,12 +37,9 @@ class UPGrad(PreferenceWeighting):
           and Proposition 1.
     """
 
-    paper = "Quinton et al., Jacobian Descent for Multi-Objective Optimization"
-    year = 2024
-
-    def default_preference(self, num_tasks):
+    def default_preference(self, num_tasks: int) -> float:
         return 1.0 / num_tasks
 
-    def compute_weights(self, losses, gramian):
+    def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         projections = dual_cone_projection(gramian, ops.eye(self.num_tasks))
         return ops.sum(self.preferred()[:, None] * projections, axis=0)

@@ -153,7 +153,15 @@ def test_get_returns_an_instance_as_it_is():
     assert selection.get(policy) is policy
 
 
-@pytest.mark.parametrize("identifier", ["unifrom", 3, None, dict])
-def test_get_unknown(identifier):
-    with pytest.raises(ValueError, match="Expected a policy to be one of"):
+@pytest.mark.parametrize(
+    "identifier, match",
+    [
+        ("unifrom", "Unknown policy: 'unifrom'. Did you mean 'uniform'"),
+        (3, r"`Policy`, a config dict or probabilities .* Received: 3"),
+        (None, "Received: None"),
+        (dict, "Received: <class 'dict'>"),
+    ],
+)
+def test_get_unknown(identifier, match):
+    with pytest.raises(ValueError, match=match):
         selection.get(identifier)

@@ -64,5 +64,5 @@ def test_names_a_bad_order(parts):
 
 def test_takes_instances():
     chain = keras_mtl.weightings.get([ScaleInvariant(), Sum(update_every=3)])
-    assert chain.update_every == 3
+    assert chain.measurement.update_every == 3
     assert chain.needs_positive_losses and not chain.needs_epochs

@@ -70,10 +70,10 @@ def test_a_step_that_is_not_finite_changes_nothing():
 def test_takes_over_the_arguments_of_the_method():
     inner = NashMTL(gradients="features", max_norm=2.0)
     outer = CRMOGM(inner)
-    assert outer.gradients == "features"
-    assert outer.max_norm == 2.0
+    assert outer.measurement.gradients == "features"
+    assert outer.measurement.max_norm == 2.0
     assert outer.weigh_heads
-    assert CRMOGM(inner, max_norm=None).max_norm is None
+    assert CRMOGM(inner, max_norm=None).measurement.max_norm is None
 
 
 def test_names_methods_that_it_cannot_average():

@@ -75,7 +75,7 @@ class BackendTrainer:
         scale = self._loss_scale(state)
         part = None
         if self._measures_part_of_batch():
-            few = part_of_batch(batch, self.weighting.gramian_batch)
+            few = part_of_batch(batch, self.weighting.measurement.gramian_batch)
             part = Pass(self, self._split, state, few, False).pullback(scale)
         step = Pass(self, self._split, state, batch, True)
         pullback = step.pullback(scale)

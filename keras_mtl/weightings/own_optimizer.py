@@ -1,0 +1,66 @@
+"""A step of an optimizer that belongs to a weighting."""
+
+import keras
+from keras import ops
+
+from keras_mtl.backend.keras_internals import scale_loss_for_distribution
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.snapshot import Snapshot
+
+
+class OwnOptimizer:
+    """The optimizer of one variable of a weighting.
+
+    The model's optimizer keeps its variables when the weighting changes, so a
+    weighting brings its own. Keras does not track an optimizer in a layer: the
+    weighting sets `variables` as an attribute, which saves them.
+
+    Args:
+        optimizer: Optimizer of Keras, not built.
+        variable: The variable that it trains, of shape `(T,)`.
+    """
+
+    def __init__(
+        self, optimizer: keras.Optimizer, variable: keras.Variable
+    ) -> None:
+        optimizer.build([variable])
+        self._optimizer = optimizer
+        self._variable = variable
+
+    @property
+    def variables(self) -> list:
+        """The optimizer's state, with the learning rate."""
+        return self._optimizer.variables
+
+    def set_learning_rate(self, rate: Tensor) -> None:
+        """Sets the learning rate of the next steps."""
+        self._optimizer.learning_rate = rate
+
+    def descend(self, gradient: Tensor) -> None:
+        """Takes a step.
+
+        Args:
+            gradient: Float tensor of shape `(T,)`, the same on all replicas.
+        """
+        # The optimizer adds up the gradients of all replicas.
+        gradient = scale_loss_for_distribution(gradient)
+        self._optimizer.apply([gradient], [self._variable])
+
+    def descend_where(self, labelled: Tensor, gradient: Tensor) -> None:
+        """Takes a step for some of the tasks.
+
+        A gradient of 0 would not do: Adam's moments move a variable then, too.
+
+        Args:
+            labelled: Boolean tensor of shape `(T,)`, the tasks that take part.
+            gradient: Float tensor of shape `(T,)`, the same on all replicas.
+        """
+        shape = tuple(self._variable.shape)
+        per_task = [
+            v
+            for v in [self._variable, *self.variables]
+            if tuple(v.shape) == shape
+        ]
+        before = Snapshot(per_task)
+        self.descend(gradient)
+        before.restore(where=ops.logical_not(labelled))
