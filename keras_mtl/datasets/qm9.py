@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_mtl.backend.files import replacing
+from keras_mtl.backend.files import write_bytes
 
 HARTREE_IN_MEV = 27211.386245988  # CODATA 2018
 MAX_ATOMS = 29
@@ -253,9 +253,10 @@ def _write_cache(path, source, arrays):
     names = ("source", "atoms", "positions", "properties")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            parts = dict(zip(names, (source, *arrays)))
-            np.savez(file, allow_pickle=False, **parts)
+        parts = dict(zip(names, (source, *arrays)))
+        write_bytes(
+            path, lambda file: np.savez(file, allow_pickle=False, **parts)
+        )
     except OSError as error:
         warnings.warn(f"QM9 is not cached: {error}", stacklevel=4)
 

@@ -8,17 +8,21 @@ import zlib
 import numpy as np
 
 from keras_mtl.backend.files import received
-from keras_mtl.backend.files import replacing
+from keras_mtl.backend.files import write_bytes
 
 FORMAT = "keras_mtl.SelectionLog 1"
 
 
 def write(path, tasks, state):
     """Writes the names of tasks and a dict of arrays, whole or not at all."""
-    # As JSON: NumPy cuts names that end with a null.
+    # The names are JSON, since NumPy cuts strings that end with a null.
     names = {"format": FORMAT, "tasks": json.dumps(tasks)}
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **names, **state)
+    write_bytes(
+        path,
+        lambda file: np.savez_compressed(
+            file, allow_pickle=False, **names, **state
+        ),
+    )
 
 
 def read(path):
@@ -31,7 +35,7 @@ def read(path):
             tasks = json.loads(str(state.pop("tasks")))
         except (
             *(AttributeError, EOFError, KeyError, OSError),
-            # Of a zip that is, or seems to be, encrypted.
+            # A zip that is, or seems to be, encrypted is a `RuntimeError`.
             *(RuntimeError, TypeError, ValueError),
             *(zipfile.BadZipFile, zlib.error),
         ) as error:

@@ -5,9 +5,9 @@ import types
 import keras
 import numpy as np
 
+from keras_mtl.backend.array_slices import ArraySlices
+from keras_mtl.backend.array_slices import shuffled_order
 from keras_mtl.backend.keras_internals import can_convert_arrays
-from keras_mtl.backend.keras_internals import check_data_cardinality
-from keras_mtl.backend.keras_internals import convert_to_sliceable
 from keras_mtl.backend.keras_internals import get_data_adapter
 from keras_mtl.backend.keras_internals import is_tf_dataset
 
@@ -53,33 +53,6 @@ def as_tensors(batch):
     return keras.tree.map_structure(
         lambda x: x if x is None else keras.ops.convert_to_tensor(x), batch
     )
-
-
-def shuffled_order(count, seed, number):
-    """Returns the order of examples or batches in pass `number`, `(count,)`."""
-    order = np.arange(count)
-    np.random.default_rng([seed, number]).shuffle(order)
-    return order
-
-
-class ArraySlices:
-    """Examples of arrays by their indices, in a structure of NumPy arrays.
-
-    Args:
-        data: `(x, y)` or `(x, y, sample_weight)` of arrays.
-    """
-
-    def __init__(self, data):
-        check_data_cardinality(data)
-        self._slices = convert_to_sliceable(data, target_backend="numpy")
-        self.num_examples = keras.tree.flatten(self._slices)[0].array.shape[0]
-        if not self.num_examples:
-            raise ValueError("Expected at least one example. Received: none")
-
-    def __getitem__(self, indices):
-        return keras.tree.map_structure(
-            lambda x: x and x.convert_to_numpy(x[indices]), self._slices
-        )
 
 
 class ArrayBatches:
