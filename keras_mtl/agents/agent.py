@@ -86,8 +86,8 @@ class Agent(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    # Not `train`: layers are modules of PyTorch, which have a method of that
-    # name.
+    # The method is not called `train`, since layers are modules on PyTorch, and
+    # those have a method of that name.
 
     def learn(self, transitions, noise):
         """Makes one update of critics, actor, temperature and targets.

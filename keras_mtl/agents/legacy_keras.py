@@ -27,14 +27,15 @@ def legacy_keras():
     variable = "TF_USE_LEGACY_KERAS"
     environment = os.environ.get(variable)
     namespaces = [tf, tf.compat.v1, tf.compat.v2]
-    # Not `getattr`: a look decides which Keras it is.
+    # They are read from the modules' dicts, since `getattr` would import the
+    # Keras that the variable asks for, and keep it.
     attributes = [vars(namespace)["keras"] for namespace in namespaces]
     modules = _pop_modules()
     try:
         os.environ[variable] = "1"
         for namespace in namespaces:
             namespace.keras = tf_keras
-        # For `from tensorflow.keras import layers`, which would find Keras 3
+        # Without this, `from tensorflow.keras import layers` would find Keras 3
         # and make it `tf.keras`.
         sys.modules["tensorflow.keras"] = tf_keras
         yield tf

@@ -27,7 +27,7 @@ class ReplayBuffer(keras.layers.Layer):
 
     def build(self, num_tasks):
         self.num_tasks = num_tasks
-        # One row a transition: adding one is one write.
+        # A transition is one row, so that adding it is one write.
         self.rows = self.add_weight(
             (self.capacity, 3 * num_tasks + 1),
             "zeros",
@@ -64,7 +64,7 @@ class ReplayBuffer(keras.layers.Layer):
         when = ops.convert_to_tensor(when, "bool")
         rows = ops.convert_to_tensor(self.rows)
         place = ops.convert_to_tensor(self.added) % self.capacity
-        # Not `ops.slice`: XLA compiles it anew for each place on TensorFlow.
+        # XLA on TensorFlow would compile `ops.slice` anew for each place.
         old = ops.take(rows, place[None], axis=0)
         row = ops.where(when, row[None], old)
         start = ops.stack([place, ops.zeros_like(place)])

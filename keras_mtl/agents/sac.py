@@ -30,7 +30,7 @@ class KerasAgent(Agent):
           and appendix C (the density of the squashed normal distribution).
     """
 
-    # What an optimizer moves.
+    # The vectors of the state that an optimizer moves.
     learned = ("critics", "actor", "log_temperature")
 
     def build(self, num_tasks):
@@ -45,8 +45,8 @@ class KerasAgent(Agent):
         critic_sizes = (2 * num_tasks, *self.hidden_units, 1)
         self.critic_shapes = shapes(critic_sizes, copies=(2,))
         critics = first_weights(rng, self.critic_shapes, critic_limit)
-        # One vector a network: an update has few operations, which makes for
-        # fast compilation.
+        # Each network is one vector: so an update has few operations, and is
+        # compiled quickly.
         first = {
             "actor": first_weights(rng, self.actor_shapes, actor_limit),
             "critics": critics,
@@ -77,8 +77,8 @@ class KerasAgent(Agent):
 
     def run_updates(self, count, sample):
         count = ops.convert_to_tensor(count, "int32")
-        # Many operations on small tensors; compiled once, also where the step
-        # is not.
+        # The updates are many operations on small tensors: they are compiled
+        # once, even where the step is not.
         if sample not in self._compiled:
             train = functools.partial(self._train, sample)
             self._compiled[sample] = compiled_reader(train)
@@ -167,7 +167,7 @@ class KerasAgent(Agent):
             return [ops.convert_to_numpy(tensor) for tensor in tensors]
 
         def plain(weights):
-            # Biases have one more axis here.
+            # A bias has one more axis here than in the networks.
             return [w[0] if i % 2 else w for i, w in enumerate(weights)]
 
         networks = {"actor": plain(arrays("actor", self.actor_shapes))}
@@ -268,8 +268,8 @@ def log_density(logits, log_scale, noise):
         noise: Tensor of shape `(..., T)`, standard normal.
     """
     normal = -0.5 * ops.square(noise) - log_scale - 0.5 * math.log(2 * math.pi)
-    # log(1 - tanh²), which is -inf in float32 from logits of 9 on. `log` and
-    # `exp` are vectorized where `softplus` is not.
+    # This is log(1 - tanh²), which written so is -inf in float32 from logits of
+    # 9 on. `log` and `exp` are vectorized where `softplus` is not.
     size = ops.abs(logits)
     slope = 2.0 * (math.log(2.0) - size - ops.log(1.0 + ops.exp(-2.0 * size)))
     return ops.sum(normal - slope, axis=-1)

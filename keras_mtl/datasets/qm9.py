@@ -247,7 +247,7 @@ def _read_cache(path, source):
             if file["source"] == source:
                 return file["atoms"], file["positions"], file["properties"]
     except Exception:
-        # Whatever is wrong with the cache, parsing the source replaces it.
+        # The source is parsed again, whatever is wrong with the cache.
         pass
     return None
 

@@ -40,12 +40,10 @@ class TaskData(tuple):
 
     >>> x = np.zeros((2, 3))
     >>> data = keras_mtl.datasets.TaskData((x, {"seg": x, "depth": x}))
-    >>> data.tasks
-    ('seg', 'depth')
-    >>> data.shares_inputs
+    >>> data
+    TaskData(tasks=['seg', 'depth'], splits=['train'], shares_inputs=True)
+    >>> data.splits["train"] is data.train
     True
-    >>> list(data.splits)
-    ['train']
     """
 
     def __new__(
@@ -85,7 +83,8 @@ class TaskData(tuple):
         return tuple(self.train[1] if self.shares_inputs else self.train)
 
     def __repr__(self):
+        info = f", info={list(self.info)}" if self.info else ""
         return (
             f"TaskData(tasks={list(self.tasks)}, splits={list(self.splits)}, "
-            f"shares_inputs={self.shares_inputs}, info={list(self.info)})"
+            f"shares_inputs={self.shares_inputs}{info})"
         )

@@ -4,8 +4,9 @@ from keras import ops
 
 _DECAY_LENGTH = 2.0
 _RELATIVE_WIDTH = 0.6
-# Further from every center than any real pair, and yet its square is finite:
-# the Gaussians are exactly zero there, and so are their gradients.
+# The place of the pairs that do not count. It is further from every center than
+# any real pair, so that the Gaussians and their gradients are exactly zero, and
+# its square is finite.
 _NOWHERE = 10.0
 
 

@@ -10,8 +10,8 @@ from keras_mtl.selection.estimators import weighted_importance_sampling
 from keras_mtl.selection.fixed import Fixed
 from keras_mtl.selection.state import make_generator
 
-# What CMA-ES starts from is the uniform policy; one such step from it doubles
-# or triples the odds of a task.
+# CMA-ES starts from the uniform policy. One step of this size from there
+# doubles or triples the odds of a task.
 INITIAL_STEP_SIZE = 1.0
 
 
@@ -101,7 +101,8 @@ def counterfactual_policy(
     ]
     policy = policies[0]
     if np.ndim(entropy_weight):
-        # The first of the best; a training that failed, with NaN, is not best.
+        # The first one with the best score is taken. The score of a training
+        # that failed is NaN, and never the best.
         scores = [float(evaluate(policy)) for policy in policies]
         policy = policies[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
     _check_sample_size(log, policy, propensities)
@@ -130,7 +131,7 @@ def _best_policy(objective, num_tasks, rng, iterations, population_size):
         return Fixed([1.0])
     options = {
         "popsize": population_size,
-        # Its own random numbers: by default CMA-ES seeds NumPy's.
+        # CMA-ES draws from our generator, since by default it seeds NumPy's.
         "randn": lambda *shape: rng.standard_normal(shape),
         "seed": math.nan,
         "verbose": -9,

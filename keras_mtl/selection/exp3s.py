@@ -127,8 +127,8 @@ class Exp3S(Policy):
             return propensity
         uniform = 1 / self.num_tasks
         rho = (propensity - self.epsilon * uniform) / (1 - self.epsilon)
-        # The mixing keeps `rho` above this: lower are only the propensities of
-        # other policies.
+        # The mixing of the weights keeps our own `rho` above this bound. Only a
+        # propensity that another policy has logged can be lower.
         return max(rho, uniform / self._step)
 
     def _raise_weight(self, task, gain, alpha):

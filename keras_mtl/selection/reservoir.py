@@ -27,8 +27,8 @@ class Reservoir:
         self.size = size
         self.rng = rng
         self.count = 0
-        # Sorted: which of the values gives way is drawn at random, so their
-        # order is free, and this one makes a quantile a look-up.
+        # The values are sorted, which makes a quantile a look-up. Their order
+        # is free, since the one that gives way is drawn at random.
         self._values = []
 
     def add(self, value):

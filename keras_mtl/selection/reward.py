@@ -16,8 +16,8 @@ class Reward:
     0.25
     """
 
-    # Whether the loss on the same batch after the step is needed, which costs
-    # another forward pass.
+    # Whether the reward needs the loss on the same batch after the step, which
+    # costs another forward pass.
     needs_loss_after = False
 
     def build(self, num_tasks):

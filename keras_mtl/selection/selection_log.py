@@ -43,7 +43,7 @@ class SelectionLog:
         self._propensities = array("d")
         self._rewards = array("d")
         self._losses = array("d")
-        # Where the runs of a joined log end, all but the last.
+        # The indices at which the runs of a joined log end, but for the last.
         self._ends = []
 
     def append(self, task, propensity, reward, loss=math.nan):
@@ -59,7 +59,8 @@ class SelectionLog:
             ValueError: If `task` is not one of the log's, `propensity` is not
                 in (0, 1], or `reward` is not finite.
         """
-        # All or nothing: a column that fails must not be longer than others.
+        # Everything is converted first: if one column fails, the others must
+        # not have become longer.
         task = operator.index(task)
         propensity, reward, loss = map(float, (propensity, reward, loss))
         if not 0 <= task < len(self.tasks):
@@ -67,7 +68,7 @@ class SelectionLog:
                 f"Expected `task` to be the index of one of {self.tasks}. "
                 f"Received: task={task}"
             )
-        # Sums of probabilities are rounded.
+        # A probability of 1 may be larger by the rounding of a sum.
         if not 0 < propensity < 1 + 1e-6:
             raise ValueError(
                 "Expected `propensity` to be a probability above 0. "

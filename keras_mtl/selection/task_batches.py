@@ -173,7 +173,8 @@ class IteratorBatches:
         self._iterator = None
         self._taken = 0
         self.num_batches = None
-        # Keras would go on after the end of a generator with its beginning.
+        # A generator is not given to Keras's adapter, which would go on after
+        # its end with the batches of its beginning.
         if not isinstance(data, types.GeneratorType):
             self._adapter = get_data_adapter(data)
             self.num_batches = self._adapter.num_batches

@@ -23,7 +23,7 @@ from keras_mtl.selection.task_batches import task_batches
 
 ALL_REWARDS = {"prediction_gain": PredictionGain, "falling_loss": FallingLoss}
 
-# More steps than this are not kept waiting for their losses to be read.
+# The losses of at most this many steps wait to be read.
 MAX_UNREAD = 256
 
 
@@ -214,8 +214,8 @@ class TaskSampler(keras.utils.PyDataset):
             loss_after: Its loss after the step, if `reward.needs_loss_after`.
         """
         with self._lock:
-            # Read when the next choice depends on it, so that until then the
-            # step is computed while Python does other things.
+            # The loss is read when the next choice depends on it. Until then,
+            # the step is computed while Python does other things.
             self._unread.append((task, propensity, loss, loss_after))
             if len(self._unread) > MAX_UNREAD:
                 self.read()

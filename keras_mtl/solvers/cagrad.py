@@ -8,7 +8,7 @@ from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
 
-# Of a residual, in units of the largest multiplier.
+# The rounding of a residual, in units of the largest multiplier.
 ROUNDING = 2e-6
 
 
@@ -63,7 +63,7 @@ def conflict_averse(gramian, c=0.4, max_steps=30, tolerance=1e-6):
     mean = norms / ops.where(largest > 0, largest, 1.0) / num_tasks
     projections = product(mean[None], cosines)[0]
     radius = c * ops.sqrt(ops.relu(ops.sum(mean * projections)))
-    # An improvement of 1 in units of the least norm, seen by each task.
+    # What an improvement of 1, in units of the least norm, is to each task.
     share = inverse_norms / ops.maximum(ops.max(inverse_norms), 1e-30)
 
     def solve(level, start):
@@ -94,7 +94,8 @@ def conflict_averse(gramian, c=0.4, max_steps=30, tolerance=1e-6):
         level = ops.where(to_zero, 0.0, bound)
         return solve(level, ops.where(spurious, 0.0, y)), level
 
-    # Where a single task's constraint already is at the radius.
+    # The search begins where the constraint of one task alone has the distance
+    # of the radius.
     levels = (radius + projections) / ops.where(share > 0, share, 1.0)
     level = ops.min(ops.where(share > 0, levels, float("inf")))
     level = ops.where(ops.isfinite(level), level, 0.0)

@@ -63,8 +63,8 @@ def fair_weights(gramian, alpha=2.0, max_steps=60, tolerance=1e-5):
     logs = ops.where(nonzero, ops.log(ops.where(nonzero, norms, 1.0)), 0.0)
     count = ops.maximum(ops.sum(ops.cast(nonzero, "float32")), 1.0)
     mean_log = ops.sum(logs) / count
-    # In units of their geometric mean, and y the weights in units of these,
-    # the equation is `cosines @ y = utility * y**-power`.
+    # With norms in units of their geometric mean, and `y` the weights in units
+    # of these norms, the equation is `cosines @ y = utility * y**-power`.
     logs = ops.where(nonzero, logs - mean_log, 0.0)
     utility = ops.exp((power - 1.0) * logs)
     first = ops.where(nonzero, ops.exp((power - 1.0) / (1 + power) * logs), 0.0)

@@ -54,8 +54,8 @@ def project_onto_kl_ball(logits, radius):
         return ops.full_like(logits, -math.log(logits.shape[0]))
     logits = logits - ops.max(logits)
     spread = ops.maximum(-ops.min(logits), MIN_TEMPERATURE)
-    shape = logits / spread  # Between -1 and 0.
-    high = spread  # The multiplier 0.
+    shape = logits / spread  # Its values are between -1 and 0.
+    high = spread  # This end of the bracket is the multiplier 0.
     low = ops.minimum(max(math.sqrt(8.0 * radius), MIN_TEMPERATURE), high)
     for _ in range(ROUNDS):
         low, high = _shrink(low, high, shape, radius)
@@ -65,7 +65,8 @@ def project_onto_kl_ball(logits, radius):
 def _shrink(low, high, shape, radius):
     """Returns the part of the bracket in which the divergence is `radius`."""
     fractions = ops.arange(CANDIDATES, dtype="float32") / (CANDIDATES - 1)
-    # At 1 the end of the bracket itself, not rounded: it may be the result.
+    # The last candidate is the end of the bracket itself, and not rounded: it
+    # may be the result.
     candidates = ops.where(
         fractions < 1, low * ops.exp(fractions * ops.log(high / low)), high
     )

@@ -7,8 +7,9 @@ from keras_mtl.backend.compiling import compiled
 # Bounds alpha where no solution exists (opposite gradients). It shifts the
 # relative residual of task i by RIDGE * (alpha_i * norm_i)**2 only.
 RIDGE = 1e-8
-# In the Newton matrix alone, where it costs no accuracy: above the rounding
-# of float32, it keeps the matrix of a singular Gramian invertible.
+# This ridge is added to the Newton matrix alone, where it costs no accuracy.
+# Above the rounding of float32, it keeps the matrix of a singular Gramian
+# invertible.
 STEP_RIDGE = 1e-6
 # A Gramian with negative eigenvalues (TF32 noise) has no minimum to stop at.
 MAX_RELATIVE_WEIGHT = 1e5
@@ -97,7 +98,8 @@ def _best_multiple(gramian, unit):
 
 def _relative_step(gramian, norms, alpha):
     """The damped Newton step of `log(alpha)`, to first order."""
-    # Products and sums: a matrix product may be rounded to TF32 on a GPU.
+    # These are sums of products, since a matrix product may be rounded to TF32
+    # on a GPU.
     products = gramian * alpha
     ridge = ops.square(alpha * norms)
     residual = (

@@ -2,18 +2,19 @@
 
 from keras import ops
 
-# In the Newton matrix alone, where it costs no accuracy: above the rounding
-# of float32, it keeps the matrix of a singular face invertible.
+# This ridge is added to the Newton matrix alone, where it costs no accuracy.
+# Above the rounding of float32, it keeps the matrix of a singular face
+# invertible.
 RIDGE = 1e-5
 # A program that is not bounded below ends here.
 MAX_VALUE = 1e4
-# Above this size of the faces' matrices, conjugate gradients come first.
+# Larger matrices of the faces make conjugate gradients come first.
 DIRECT_SIZE = 2**18
-# Above this size, a sum of products takes too much memory.
+# A sum of more products than this takes too much memory.
 PRODUCT_SIZE = 2**20
-# Solutions of pivots are not used above it.
+# The largest solution of pivots that is used.
 MAX_PIVOTED = 1e2
-# Up to this size, a pivot of all programs costs less than solving for faces.
+# For programs up to this size, pivots cost less than solving for faces.
 PIVOT_SIZE = 2**15
 
 
@@ -54,7 +55,8 @@ def nonnegative_qp(matrix, linear, start=None, max_steps=100, tolerance=5e-7):
         start = ops.zeros_like(linear)
     if programs * tasks**2 <= PIVOT_SIZE:
         y = _pivots(matrix, linear, tolerance)
-        # Else, the face is nearly singular: its inverse has lost the digits.
+        # Larger solutions are those of a nearly singular face, whose inverse
+        # has lost the digits.
         accurate = ops.max(y, axis=-1, keepdims=True) < MAX_PIVOTED
         start = ops.where(accurate, y, start)
 
@@ -231,7 +233,8 @@ def _search(matrix, y, gradient, direction):
     to_bound = ops.minimum(to_bound, 1.0)
     one = ops.ones_like(to_bound)
     lengths = ops.stack([one, one / 4, one / 16, to_bound])
-    # Where the rounding spoils the direction, one variable still gets lower.
+    # The last point moves one variable alone, which still lowers the objective
+    # where rounding spoils the direction.
     residual = _residual(y, gradient)
     worst = residual >= ops.max(residual, axis=-1, keepdims=True)
     diagonal = ops.maximum(ops.diagonal(matrix), 1.0)
