@@ -5,12 +5,14 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from types import ModuleType
 
 import keras
 
 
 @contextlib.contextmanager
-def legacy_keras():
+def legacy_keras() -> Iterator[ModuleType]:
     """Makes `tf.keras` the Keras 2 that TF-Agents is written for.
 
     TF-Agents must be imported, and its networks made, inside of this context.
@@ -59,7 +61,7 @@ def _pop_modules():
     return {name: sys.modules.pop(name) for name in names}
 
 
-def import_tf_agents():
+def import_tf_agents() -> tuple[ModuleType, ModuleType]:
     """Imports TF-Agents, and returns the modules TensorFlow and TF-Agents.
 
     Raises:

@@ -1,8 +1,14 @@
+from collections.abc import Callable
+from typing import Any
+
 from keras_mtl.agents.agent import Agent
 from keras_mtl.agents.legacy_keras import import_tf_agents
 from keras_mtl.agents.legacy_keras import legacy_keras
 from keras_mtl.agents.sac import KerasAgent
 from keras_mtl.agents.state import load_state
+
+Tensor = Any
+
 
 tf, tf_agents = import_tf_agents()
 
@@ -10,7 +16,7 @@ tf, tf_agents = import_tf_agents()
 class SacAgent(tf_agents.agents.SacAgent):
     """`SacAgent` of TF-Agents, with the caller's noise in all that it draws."""
 
-    def set_noise(self, noise):
+    def set_noise(self, noise: Tensor) -> None:
         # The noise is kept in a function, since TensorFlow would track a tensor
         # as a part of the agent.
         self._noise = lambda: noise
@@ -49,7 +55,7 @@ class TFAgentsAgent(Agent):
         - [TF-Agents](https://github.com/tensorflow/agents), `SacAgent`.
     """
 
-    def build(self, num_tasks):
+    def build(self, num_tasks: int) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1:
             raise ValueError(
@@ -136,7 +142,7 @@ class TFAgentsAgent(Agent):
             self.optimizers[name].iterations.assign(0)
 
     @property
-    def tf_variables(self):
+    def tf_variables(self) -> list[Any]:
         """All state of the agent, which Keras 3 does not track."""
         parts = [
             *self.learned.values(),
@@ -145,19 +151,19 @@ class TFAgentsAgent(Agent):
         ]
         return [variable for part in parts for variable in part]
 
-    def untracked_variables(self):
+    def untracked_variables(self) -> list[Any]:
         return self.tf_variables
 
     # AutoGraph would translate TF-Agents, which takes seconds.
     @tf.autograph.experimental.do_not_convert
-    def act(self, observation, noise):
+    def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         observation = tf.convert_to_tensor(observation, "float32")
         noise = tf.convert_to_tensor(noise, "float32")
         distribution, _ = self.actor(observation[None], (), ())
         return draw(distribution, noise[None])[0][0]
 
     @tf.autograph.experimental.do_not_convert
-    def run_updates(self, count, sample):
+    def run_updates(self, count: Tensor | int, sample: Callable) -> None:
         count = tf.convert_to_tensor(count, "int32")
 
         def update(i):
@@ -179,7 +185,9 @@ class TFAgentsAgent(Agent):
 
         tf.cond(count > 0, train, lambda: None)
 
-    def update(self, transitions, noise):
+    def update(
+        self, transitions: dict[str, Tensor], noise: dict[str, Tensor]
+    ) -> None:
         """Makes one update, on TensorFlow's variables.
 
         Args:
@@ -224,7 +232,7 @@ class TFAgentsAgent(Agent):
         gradients = tape.gradient(value, variables)
         self.optimizers[name].apply_gradients(zip(gradients, variables))
 
-    def get_networks(self):
+    def get_networks(self) -> dict[str, Any]:
         def weights(network):
             return [v.numpy() for v in network.variables]
 
@@ -235,7 +243,7 @@ class TFAgentsAgent(Agent):
             "log_temperature": self.agent._log_alpha.numpy(),
         }
 
-    def set_networks(self, networks):
+    def set_networks(self, networks: dict[str, Any]) -> None:
         pairs = [
             (self.actor, networks["actor"]),
             *zip(self.critics, networks["critics"]),
@@ -246,15 +254,15 @@ class TFAgentsAgent(Agent):
                 variable.assign(value)
         self.agent._log_alpha.assign(networks["log_temperature"])
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         for i, variable in enumerate(self.tf_variables):
             store[str(i)] = variable.numpy()
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         load_state(self, store, self.tf_variables)
 
 
-def time_step(observation, reward):
+def time_step(observation: Tensor, reward: Tensor) -> Any:
     """Returns a step from which the episode goes on."""
     ones = tf.ones_like(reward)
     return tf_agents.trajectories.TimeStep(
@@ -262,7 +270,7 @@ def time_step(observation, reward):
     )
 
 
-def draw(distribution, noise):
+def draw(distribution: Any, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Draws actions, shape `(B, T)`, with their log-densities, `(B,)`.
 
     Args:

@@ -358,7 +358,7 @@ def _accuracy(labels, predictions):
 
 
 def _f1(labels, predictions):
-    # Every class but 1 counts as 0, also one that a task does not have.
+    # Every class but 1 counts as 0, even one that the task does not have.
     return _sklearn_metrics().f1_score(
         labels == 1, predictions == 1, zero_division=0.0
     )

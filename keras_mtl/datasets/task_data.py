@@ -53,7 +53,7 @@ class TaskData(tuple):
         test: tuple | dict | None = None,
         info: dict[str, Any] | None = None,
         items: tuple | None = None,
-    ):
+    ) -> "TaskData":
         splits = train, validation, test
         info = dict(info or {})
         if items is None:
@@ -64,8 +64,8 @@ class TaskData(tuple):
         self.info = info
         return self
 
-    # Copies and pickles are made by calling the class with these.
-    def __getnewargs__(self):
+    # `copy` and `pickle` call the class with these arguments.
+    def __getnewargs__(self) -> tuple:
         splits = self.train, self.validation, self.test
         return *splits, self.info, tuple(self)
 
@@ -82,7 +82,7 @@ class TaskData(tuple):
     def tasks(self) -> tuple[str, ...]:
         return tuple(self.train[1] if self.shares_inputs else self.train)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         info = f", info={list(self.info)}" if self.info else ""
         return (
             f"TaskData(tasks={list(self.tasks)}, splits={list(self.splits)}, "

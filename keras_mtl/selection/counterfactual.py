@@ -2,12 +2,15 @@
 
 import math
 import warnings
+from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 
 from keras_mtl.selection.estimators import denominators
 from keras_mtl.selection.estimators import weighted_importance_sampling
 from keras_mtl.selection.fixed import Fixed
+from keras_mtl.selection.selection_log import SelectionLog
 from keras_mtl.selection.state import make_generator
 
 # CMA-ES starts from the uniform policy. One step of this size from there
@@ -16,14 +19,14 @@ INITIAL_STEP_SIZE = 1.0
 
 
 def counterfactual_policy(
-    log,
-    entropy_weight=0.2,
-    seed=None,
-    iterations=50,
-    population_size=64,
-    propensities="logged",
-    evaluate=None,
-):
+    log: SelectionLog,
+    entropy_weight: float | Sequence[float] = 0.2,
+    seed: int | np.random.Generator | None = None,
+    iterations: int = 50,
+    population_size: int = 64,
+    propensities: str = "logged",
+    evaluate: Callable[[Fixed], float] | None = None,
+) -> Fixed:
     """Learns the fixed policy that would have earned most, from a log.
 
     The policy is a softmax of `T` numbers, found by CMA-ES. It maximizes the

@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from keras_mtl.backend.files import write_bytes
 FORMAT = "keras_mtl.SelectionLog 1"
 
 
-def write(path, tasks, state):
+def write(
+    path: str | os.PathLike, tasks: Sequence[str], state: dict[str, np.ndarray]
+) -> None:
     """Writes the names of tasks and a dict of arrays, whole or not at all."""
     # The names are JSON, since NumPy cuts strings that end with a null.
     names = {"format": FORMAT, "tasks": json.dumps(tasks)}
@@ -25,7 +28,7 @@ def write(path, tasks, state):
     )
 
 
-def read(path):
+def read(path: str | os.PathLike) -> tuple[list[str], dict[str, np.ndarray]]:
     """Returns the names of tasks and the dict of arrays in a file."""
     with open(path, "rb") as file:
         try:
@@ -45,7 +48,7 @@ def read(path):
     return tasks, state
 
 
-def foreign(path, reason):
+def foreign(path: str | os.PathLike, reason: Exception | str) -> ValueError:
     """Returns the error of a file that is none of a log, or not whole."""
     if isinstance(reason, Exception):
         reason = received(reason)

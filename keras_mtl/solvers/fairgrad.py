@@ -1,5 +1,7 @@
 """The equation of alpha-fair gradient descent."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
@@ -8,12 +10,20 @@ from keras_mtl.solvers.nash import STEP_RIDGE
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
 
+Tensor = Any
+
+
 # Bounds the weights where no solution exists, in units of the first guess.
 MAX_GROWTH = 1e5
 
 
 @compiled
-def fair_weights(gramian, alpha=2.0, max_steps=60, tolerance=1e-5):
+def fair_weights(
+    gramian: Tensor,
+    alpha: float = 2.0,
+    max_steps: int = 60,
+    tolerance: float = 1e-5,
+) -> Tensor:
     """Solves `G @ w = w ** (-1 / alpha)` for `w > 0`.
 
     It is the minimizer of the strictly convex `w @ G @ w / 2 - sum(u(w))`,

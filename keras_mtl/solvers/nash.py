@@ -1,8 +1,13 @@
 """The Nash bargaining solution of gradients that share parameters."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
+
+Tensor = Any
+
 
 # Bounds alpha where no solution exists (opposite gradients). It shifts the
 # relative residual of task i by RIDGE * (alpha_i * norm_i)**2 only.
@@ -17,7 +22,9 @@ MIN_SHRINKAGE = 1e-2
 
 
 @compiled
-def nash_bargaining(gramian, max_steps=40, tolerance=1e-5):
+def nash_bargaining(
+    gramian: Tensor, max_steps: int = 40, tolerance: float = 1e-5
+) -> Tensor:
     """Solves the Nash bargaining problem of `T` gradients.
 
     The solution is the `alpha > 0` with `G @ alpha = 1 / alpha`, the minimizer

@@ -1,12 +1,17 @@
 """Quadratic programs over the non-negative orthant."""
 
+from typing import Any
+
 from keras import ops
+
+Tensor = Any
+
 
 # This ridge is added to the Newton matrix alone, where it costs no accuracy.
 # Above the rounding of float32, it keeps the matrix of a singular face
 # invertible.
 RIDGE = 1e-5
-# A program that is not bounded below ends here.
+# The largest value at which a program that is not bounded below ends.
 MAX_VALUE = 1e4
 # Larger matrices of the faces make conjugate gradients come first.
 DIRECT_SIZE = 2**18
@@ -18,7 +23,13 @@ MAX_PIVOTED = 1e2
 PIVOT_SIZE = 2**15
 
 
-def nonnegative_qp(matrix, linear, start=None, max_steps=100, tolerance=5e-7):
+def nonnegative_qp(
+    matrix: Tensor,
+    linear: Tensor,
+    start: Tensor | None = None,
+    max_steps: int = 100,
+    tolerance: float = 5e-7,
+) -> Tensor:
     """Minimizes `y @ matrix @ y / 2 + linear @ y` over `y >= 0`.
 
     The condition that it reaches is the natural residual
@@ -106,7 +117,8 @@ def _pivots(matrix, linear, tolerance):
     """
     programs, tasks = linear.shape
     ridge = RIDGE * ops.eye(tasks)
-    # A variable may be small, next to others, and matter to a small gradient.
+    # The tolerance shrinks with the linear term: a variable that is small next
+    # to others may still matter to a small gradient.
     rounding = tolerance * ops.minimum(ops.abs(linear), 1.0)
 
     def negative(values):
@@ -147,7 +159,7 @@ def _pivots(matrix, linear, tolerance):
     return ops.where(ops.isfinite(y), ops.minimum(y, MAX_VALUE), 0.0)
 
 
-def product(vectors, matrix):
+def product(vectors: Tensor, matrix: Tensor) -> Tensor:
     """Returns `vectors @ matrix` for a symmetric `matrix`."""
     size = matrix.shape[0] * matrix.shape[1]
     for dimension in vectors.shape[:-1]:
@@ -158,7 +170,7 @@ def product(vectors, matrix):
     return ops.sum(vectors[..., None, :] * matrix, axis=-1)
 
 
-def unit_gramian(gramian):
+def unit_gramian(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the cosines of gradients, their norms, and 1 / norms.
 
     Where a gradient is zero, so are its row and its 1 / norm.
@@ -170,7 +182,7 @@ def unit_gramian(gramian):
     )
     cosines = inverse_norms[:, None] * gramian * inverse_norms
     identity = ops.eye(gramian.shape[0])
-    # The diagonal may be off by the rounding of the square roots.
+    # The diagonal is set to 1, from which the square roots are off by rounding.
     cosines = ops.clip(cosines, -1.0, 1.0) * (1.0 - identity)
     diagonal = identity * ops.cast(nonzero, "float32")
     return cosines + diagonal, norms, inverse_norms
@@ -192,7 +204,8 @@ def _face(y, gradient, together):
     violation = ops.where(positive, 0.0, ops.relu(-gradient))
     largest = ops.max(violation, axis=-1, keepdims=True)
     inside = ops.where(positive, ops.abs(gradient), 0.0)
-    # One enters where the face is at its minimum: it must enter downhill.
+    # One variable enters only where the face is at its minimum. Only from there
+    # does the step to the minimum of the larger face surely make it positive.
     at_minimum = ops.max(inside, axis=-1, keepdims=True) <= largest
     one = (violation >= largest) & at_minimum
     enters = (violation > 0) & (together | one)

@@ -1,12 +1,17 @@
 """Pseudo-inverses of Gramians."""
 
+from typing import Any
+
 from keras import ops
+
+Tensor = Any
+
 
 # Eigenvalues below the largest times T times this are the rounding of zero.
 EPSILON = 5e-7
 
 
-def nonzero_eigenvalues(gramian):
+def nonzero_eigenvalues(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the eigenvalues, which of them are not zero, and the vectors.
 
     Args:
@@ -26,7 +31,7 @@ def nonzero_eigenvalues(gramian):
     return eigenvalues * scale, nonzero, vectors
 
 
-def pseudo_solve(gramian, vector):
+def pseudo_solve(gramian: Tensor, vector: Tensor) -> Tensor:
     """The shortest `x` for which `gramian @ x` is nearest to `vector`.
 
     It solves the normal equations, with a relative error of about 1e-7 times

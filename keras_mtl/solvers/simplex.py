@@ -1,5 +1,7 @@
 """Quadratic programs over the probability simplex."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
@@ -7,9 +9,16 @@ from keras_mtl.solvers.nonnegative import RIDGE
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import unit_gramian
 
+Tensor = Any
+
 
 @compiled
-def simplex_qp(gramian, linear=None, max_steps=40, tolerance=1e-6):
+def simplex_qp(
+    gramian: Tensor,
+    linear: Tensor | None = None,
+    max_steps: int = 40,
+    tolerance: float = 1e-6,
+) -> Tensor:
     """Minimizes `alpha @ G @ alpha / 2 + linear @ alpha` over the simplex.
 
     Without `linear`, `J.T @ alpha` is the point of least norm in the convex
