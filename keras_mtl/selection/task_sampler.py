@@ -25,7 +25,7 @@ from keras_mtl.selection.task_batches import task_batches
 
 ALL_REWARDS = {"prediction_gain": PredictionGain, "falling_loss": FallingLoss}
 
-# The losses of at most this many steps wait to be read.
+# More steps than this are not kept waiting for their losses to be read.
 MAX_UNREAD = 256
 
 
@@ -101,7 +101,7 @@ class TaskSampler(keras.utils.PyDataset):
         self,
         data: dict[str, Any],
         policy: str | Policy | type[Policy] | ArrayLike = "uniform",
-        reward: str | Reward | type[Reward] | None = None,
+        reward: Any = None,
         batch_size: int = 32,
         steps_per_epoch: int | None = None,
         shuffle: bool = True,
