@@ -1,7 +1,13 @@
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_mtl.agents.state import load_state
+
+Tensor = Any
 
 
 class Agent(keras.layers.Layer):
@@ -41,14 +47,14 @@ class Agent(keras.layers.Layer):
 
     def __init__(
         self,
-        hidden_units=(128, 128),
-        learning_rate=3e-4,
-        discount=0.99,
-        target_rate=0.005,
-        target_entropy=None,
-        epsilon=1e-7,
-        seed=None,
-        **kwargs,
+        hidden_units: Sequence[int] = (128, 128),
+        learning_rate: float = 3e-4,
+        discount: float = 0.99,
+        target_rate: float = 0.005,
+        target_entropy: float | None = None,
+        epsilon: float = 1e-7,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("trainable", False)
@@ -66,7 +72,7 @@ class Agent(keras.layers.Layer):
         self.epsilon = epsilon
         self.seed = seed
 
-    def build(self, num_tasks):
+    def build(self, num_tasks: int) -> None:
         """Makes networks, optimizers and all their state, for `T` tasks.
 
         All that a later run needs to go on is saved and restored with the
@@ -74,7 +80,7 @@ class Agent(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def act(self, observation, noise):
+    def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Returns an action.
 
         Args:
@@ -86,10 +92,12 @@ class Agent(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    # Not `train`: layers are modules of PyTorch, which have a method of that
-    # name.
+    # The method is not called `train`, since layers are modules on PyTorch, and
+    # those have a method of that name.
 
-    def learn(self, transitions, noise):
+    def learn(
+        self, transitions: dict[str, Tensor], noise: dict[str, Tensor]
+    ) -> None:
         """Makes one update of critics, actor, temperature and targets.
 
         Args:
@@ -100,7 +108,7 @@ class Agent(keras.layers.Layer):
         """
         self.run_updates(ops.ones((), "int32"), lambda _: (transitions, noise))
 
-    def run_updates(self, count, sample):
+    def run_updates(self, count: Tensor | int, sample: Callable) -> None:
         """Makes `count` updates.
 
         Variables are assigned here, which may not be inside of a condition or
@@ -116,11 +124,11 @@ class Agent(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def untracked_variables(self):
+    def untracked_variables(self) -> list[Any]:
         """Lists the state that is not in Keras variables."""
         return []
 
-    def get_networks(self):
+    def get_networks(self) -> dict[str, Any]:
         """Returns the weights of all networks as NumPy arrays.
 
         Returns:
@@ -131,9 +139,9 @@ class Agent(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         load_state(self, store)
 
-    def set_networks(self, networks):
+    def set_networks(self, networks: dict[str, Any]) -> None:
         """Sets the weights of all networks, as `get_networks` returns them."""
         raise NotImplementedError

@@ -5,12 +5,14 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from types import ModuleType
 
 import keras
 
 
 @contextlib.contextmanager
-def legacy_keras():
+def legacy_keras() -> Iterator[ModuleType]:
     """Makes `tf.keras` the Keras 2 that TF-Agents is written for.
 
     TF-Agents must be imported, and its networks made, inside of this context.
@@ -27,14 +29,15 @@ def legacy_keras():
     variable = "TF_USE_LEGACY_KERAS"
     environment = os.environ.get(variable)
     namespaces = [tf, tf.compat.v1, tf.compat.v2]
-    # Not `getattr`: a look decides which Keras it is.
+    # They are read from the modules' dicts, since `getattr` would import the
+    # Keras that the variable asks for, and keep it.
     attributes = [vars(namespace)["keras"] for namespace in namespaces]
     modules = _pop_modules()
     try:
         os.environ[variable] = "1"
         for namespace in namespaces:
             namespace.keras = tf_keras
-        # For `from tensorflow.keras import layers`, which would find Keras 3
+        # Without this, `from tensorflow.keras import layers` would find Keras 3
         # and make it `tf.keras`.
         sys.modules["tensorflow.keras"] = tf_keras
         yield tf
@@ -58,7 +61,7 @@ def _pop_modules():
     return {name: sys.modules.pop(name) for name in names}
 
 
-def import_tf_agents():
+def import_tf_agents() -> tuple[ModuleType, ModuleType]:
     """Imports TF-Agents, and returns the modules TensorFlow and TF-Agents.
 
     Raises:

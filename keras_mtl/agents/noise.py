@@ -6,11 +6,16 @@ compiled TensorFlow. These are the same everywhere.
 """
 
 import math
+from typing import Any
 
 from keras import ops
 
+Tensor = Any
 
-def normal(shape, seed, *counters):
+
+def normal(
+    shape: tuple[int, ...], seed: Tensor | int, *counters: Tensor | int
+) -> Tensor:
     """Returns standard normal numbers.
 
     Args:
@@ -28,14 +33,20 @@ def normal(shape, seed, *counters):
     >>> normal((3,), 7, 0)
     [-0.5630173, -0.7212366, 0.1117916]
     """
-    # 24 bits and the middle of their interval: exact, and never ±1.
+    # The number is the middle of one of 2**24 intervals, which float32 holds
+    # exactly, and never ±1, where `erfinv` is infinite.
     signed = ops.cast(
         ops.right_shift(_bits(shape, seed, *counters), 8), "float32"
     )
     return math.sqrt(2.0) * ops.erfinv((signed + 0.5) / 2.0**23)
 
 
-def integers(shape, high, seed, *counters):
+def integers(
+    shape: tuple[int, ...],
+    high: Tensor | int,
+    seed: Tensor | int,
+    *counters: Tensor | int,
+) -> Tensor:
     """Returns integers from 0 to `high - 1`, each with the same probability.
 
     Args:
@@ -50,12 +61,13 @@ def integers(shape, high, seed, *counters):
     unsigned = _shift_right(_bits(shape, seed, *counters), 8)
     fraction = ops.cast(unsigned, "float32") / 2.0**24
     drawn = ops.cast(fraction * ops.cast(high, "float32"), "int32")
-    # The product may be rounded up.
+    # The product may have been rounded up to `high`.
     return ops.minimum(drawn, high - 1)
 
 
 def _bits(shape, seed, *counters):
-    # The constant separates seeds from counters.
+    # The constant is added so that a seed and a counter that are equal give
+    # different keys.
     key = _mix(ops.convert_to_tensor(seed, "int32") + (0x9E3779B9 - 2**32))
     for counter in counters:
         key = _mix(key + ops.convert_to_tensor(counter, "int32") + 1)

@@ -1,7 +1,11 @@
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_mtl.agents.state import load_state
+
+Tensor = Any
 
 
 class ReplayBuffer(keras.layers.Layer):
@@ -19,15 +23,15 @@ class ReplayBuffer(keras.layers.Layer):
     [3.0]
     """
 
-    def __init__(self, capacity, **kwargs):
+    def __init__(self, capacity: int, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("trainable", False)
         super().__init__(**kwargs)
         self.capacity = capacity
 
-    def build(self, num_tasks):
+    def build(self, num_tasks: int) -> None:
         self.num_tasks = num_tasks
-        # One row a transition: adding one is one write.
+        # A transition is one row, so that adding it is one write.
         self.rows = self.add_weight(
             (self.capacity, 3 * num_tasks + 1),
             "zeros",
@@ -38,11 +42,18 @@ class ReplayBuffer(keras.layers.Layer):
             (), "zeros", "int32", trainable=False, name="added"
         )
 
-    def size(self):
+    def size(self) -> Tensor:
         """Number of transitions that it holds, an int32 tensor."""
         return ops.minimum(ops.convert_to_tensor(self.added), self.capacity)
 
-    def add(self, observation, action, reward, next_observation, when):
+    def add(
+        self,
+        observation: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        next_observation: Tensor,
+        when: Tensor,
+    ) -> None:
         """Adds a transition, in place of the oldest one if the ring is full.
 
         Args:
@@ -64,14 +75,14 @@ class ReplayBuffer(keras.layers.Layer):
         when = ops.convert_to_tensor(when, "bool")
         rows = ops.convert_to_tensor(self.rows)
         place = ops.convert_to_tensor(self.added) % self.capacity
-        # Not `ops.slice`: XLA compiles it anew for each place on TensorFlow.
+        # XLA on TensorFlow would compile `ops.slice` anew for each place.
         old = ops.take(rows, place[None], axis=0)
         row = ops.where(when, row[None], old)
         start = ops.stack([place, ops.zeros_like(place)])
         self.rows.assign(ops.slice_update(rows, start, row))
         self.added.assign(self.added + ops.cast(when, "int32"))
 
-    def gather(self, indices):
+    def gather(self, indices: Tensor) -> dict[str, Tensor]:
         """Returns transitions, dict of tensors as agents take them.
 
         Args:
@@ -86,5 +97,5 @@ class ReplayBuffer(keras.layers.Layer):
             "next_observation": rows[:, 2 * tasks + 1 :],
         }
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         load_state(self, store)

@@ -1,6 +1,9 @@
 import functools
 import math
 import random
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -9,6 +12,9 @@ from keras_mtl.agents.agent import Agent
 from keras_mtl.agents.registry import register
 from keras_mtl.backend.compiling import compiled_reader
 from keras_mtl.backend.gradients import gradient
+
+Tensor = Any
+
 
 BETA_1, BETA_2 = 0.9, 0.999
 
@@ -32,10 +38,10 @@ class KerasAgent(Agent):
           and appendix C (the density of the squashed normal distribution).
     """
 
-    # What an optimizer moves.
+    # The vectors of the state that an optimizer moves.
     learned = ("critics", "actor", "log_temperature")
 
-    def build(self, num_tasks):
+    def build(self, num_tasks: int) -> None:
         if self.target_entropy is None:
             self.target_entropy = -float(num_tasks)
         seed = random.randrange(2**30) if self.seed is None else self.seed
@@ -47,8 +53,8 @@ class KerasAgent(Agent):
         critic_sizes = (2 * num_tasks, *self.hidden_units, 1)
         self.critic_shapes = shapes(critic_sizes, copies=(2,))
         critics = first_weights(rng, self.critic_shapes, critic_limit)
-        # One vector a network: an update has few operations, which makes for
-        # fast compilation.
+        # Each network is one vector: so an update has few operations, and is
+        # compiled quickly.
         first = {
             "actor": first_weights(rng, self.actor_shapes, actor_limit),
             "critics": critics,
@@ -70,17 +76,17 @@ class KerasAgent(Agent):
         }
         self._compiled = {}
 
-    def act(self, observation, noise):
+    def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         observation = ops.convert_to_tensor(observation, "float32")
         noise = ops.convert_to_tensor(noise, "float32")
         actor = split(ops.copy(self.state["actor"]), self.actor_shapes)
         actions, _ = draw(actor, observation[None], noise[None])
         return actions[0]
 
-    def run_updates(self, count, sample):
+    def run_updates(self, count: Tensor | int, sample: Callable) -> None:
         count = ops.convert_to_tensor(count, "int32")
-        # Many operations on small tensors; compiled once, also where the step
-        # is not.
+        # The updates are many operations on small tensors: they are compiled
+        # once, even where the step is not.
         if sample not in self._compiled:
             train = functools.partial(self._train, sample)
             self._compiled[sample] = compiled_reader(train)
@@ -102,7 +108,12 @@ class KerasAgent(Agent):
         finite = ops.all(ops.stack(finite))
         return {k: ops.where(finite, new[k], state[k]) for k in state}
 
-    def update(self, state, transitions, noise):
+    def update(
+        self,
+        state: dict[str, Tensor],
+        transitions: dict[str, Tensor],
+        noise: dict[str, Tensor],
+    ) -> dict[str, Tensor]:
         """Makes one update, a pure function of tensors.
 
         Args:
@@ -163,13 +174,13 @@ class KerasAgent(Agent):
         new = {name: state[name] - change}
         return {**state, **new, f"{name}_mean": mean, f"{name}_square": square}
 
-    def get_networks(self):
+    def get_networks(self) -> dict[str, Any]:
         def arrays(name, shapes):
             tensors = split(ops.copy(self.state[name]), shapes)
             return [ops.convert_to_numpy(tensor) for tensor in tensors]
 
         def plain(weights):
-            # Biases have one more axis here.
+            # A bias has one more axis here than in the networks.
             return [w[0] if i % 2 else w for i, w in enumerate(weights)]
 
         networks = {"actor": plain(arrays("actor", self.actor_shapes))}
@@ -179,7 +190,7 @@ class KerasAgent(Agent):
         temperature = ops.convert_to_numpy(self.state["log_temperature"])
         return {**networks, "log_temperature": temperature[0]}
 
-    def set_networks(self, networks):
+    def set_networks(self, networks: dict[str, Any]) -> None:
         def vector(weights):
             return np.concatenate([np.reshape(w, -1) for w in weights])
 
@@ -190,7 +201,9 @@ class KerasAgent(Agent):
         self.state["log_temperature"].assign([networks["log_temperature"]])
 
 
-def shapes(sizes, copies=()):
+def shapes(
+    sizes: Sequence[int], copies: Sequence[int] = ()
+) -> list[tuple[int, ...]]:
     """Returns the shapes of `[kernel, bias, ...]` of dense layers."""
     layers = [
         [(*copies, inputs, outputs), (*copies, 1, outputs)]
@@ -199,7 +212,7 @@ def shapes(sizes, copies=()):
     return sum(layers, [])
 
 
-def split(vector, shapes):
+def split(vector: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     """Returns the tensors of the given shapes that a vector consists of."""
     ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
     starts = [0, *ends]
@@ -212,15 +225,19 @@ def split(vector, shapes):
 # The limits of the first weights are those of the networks of TF-Agents.
 
 
-def actor_limit(inputs, outputs):
+def actor_limit(inputs: int, outputs: int) -> float:
     return math.sqrt(6 / (inputs + outputs))
 
 
-def critic_limit(inputs, outputs):
+def critic_limit(inputs: int, outputs: int) -> float:
     return 0.003 if outputs == 1 else 1 / math.sqrt(inputs)
 
 
-def first_weights(rng, shapes, limit):
+def first_weights(
+    rng: np.random.Generator,
+    shapes: Sequence[tuple[int, ...]],
+    limit: Callable[[int, int], float],
+) -> np.ndarray:
     """Draws kernels from uniform distributions, as one vector."""
     parts = []
     for kernel, bias in zip(shapes[::2], shapes[1::2]):
@@ -234,7 +251,7 @@ def _constant(value, shape, dtype=None):
     return ops.convert_to_tensor(value, dtype)
 
 
-def network(weights, x):
+def network(weights: Sequence[Tensor], x: Tensor) -> Tensor:
     """Applies dense layers `[kernel, bias, ...]`, with ReLU but at the end."""
     for i in range(0, len(weights), 2):
         x = ops.relu(x) if i else x
@@ -242,10 +259,13 @@ def network(weights, x):
     return x
 
 
-def values(critics, observation, action):
+def values(
+    critics: Sequence[Tensor], observation: Tensor, action: Tensor
+) -> Tensor:
     """Returns what the critics say, shape `(2, B)`."""
     both = ops.concatenate([observation, action], axis=-1)
-    # Two products, or one for what both take, are faster than a batch of two.
+    # The critics' first layers are one product, as both have the same inputs.
+    # The others are two products, which are faster than a batch of two.
     first = [ops.concatenate([w[0], w[1]], axis=-1) for w in critics[:2]]
     hidden = ops.split(ops.relu(network(first, both)), 2, axis=-1)
     found = [
@@ -254,14 +274,16 @@ def values(critics, observation, action):
     return ops.stack(found)
 
 
-def draw(actor, observation, noise):
+def draw(
+    actor: Sequence[Tensor], observation: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
     """Draws actions, shape `(B, T)`, with their log-densities, `(B,)`."""
     mean, log_scale = ops.split(network(actor, observation), 2, axis=-1)
     logits = mean + ops.exp(log_scale) * noise
     return ops.tanh(logits), log_density(logits, log_scale, noise)
 
 
-def log_density(logits, log_scale, noise):
+def log_density(logits: Tensor, log_scale: Tensor, noise: Tensor) -> Tensor:
     """Log-density of tanh(logits), summed over the last axis.
 
     Args:
@@ -270,8 +292,8 @@ def log_density(logits, log_scale, noise):
         noise: Tensor of shape `(..., T)`, standard normal.
     """
     normal = -0.5 * ops.square(noise) - log_scale - 0.5 * math.log(2 * math.pi)
-    # log(1 - tanh²), which is -inf in float32 from logits of 9 on. `log` and
-    # `exp` are vectorized where `softplus` is not.
+    # This is log(1 - tanh²), which written so is -inf in float32 from logits of
+    # 9 on. `log` and `exp` are vectorized where `softplus` is not.
     size = ops.abs(logits)
     slope = 2.0 * (math.log(2.0) - size - ops.log(1.0 + ops.exp(-2.0 * size)))
     return ops.sum(normal - slope, axis=-1)

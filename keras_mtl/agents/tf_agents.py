@@ -1,10 +1,15 @@
-import warnings
+from collections.abc import Callable
+from typing import Any
 
 from keras_mtl.agents.agent import Agent
 from keras_mtl.agents.legacy_keras import import_tf_agents
 from keras_mtl.agents.legacy_keras import legacy_keras
 from keras_mtl.agents.registry import register
 from keras_mtl.agents.sac import KerasAgent
+from keras_mtl.agents.state import load_state
+
+Tensor = Any
+
 
 tf, tf_agents = import_tf_agents()
 
@@ -12,8 +17,9 @@ tf, tf_agents = import_tf_agents()
 class SacAgent(tf_agents.agents.SacAgent):
     """`SacAgent` of TF-Agents, with the caller's noise in all that it draws."""
 
-    def set_noise(self, noise):
-        # A function, lest TensorFlow tracks the tensor as a part of the agent.
+    def set_noise(self, noise: Tensor) -> None:
+        # The noise is kept in a function, since TensorFlow would track a tensor
+        # as a part of the agent.
         self._noise = lambda: noise
 
     def _actions_and_log_probs(self, time_steps, training=False):
@@ -51,7 +57,7 @@ class TFAgentsAgent(Agent):
         - [TF-Agents](https://github.com/tensorflow/agents), `SacAgent`.
     """
 
-    def build(self, num_tasks):
+    def build(self, num_tasks: int) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1:
             raise ValueError(
@@ -67,37 +73,17 @@ class TFAgentsAgent(Agent):
             first = KerasAgent(self.hidden_units, seed=self.seed)
             first.build(num_tasks)
             self.set_networks(first.get_networks())
-        # Also where the model is not: an update is some hundred operations on
-        # small tensors, three times as fast in one.
+        # The update is compiled even where the model is not: it is some hundred
+        # operations on small tensors, three times as fast in one.
         self._compiled_update = tf.function(
             self.update, autograph=False, jit_compile=True
         )
 
     def _build_agent(self, num_tasks):
-        from tf_agents.agents.ddpg import critic_network
-        from tf_agents.agents.sac import tanh_normal_projection_network
-        from tf_agents.networks import actor_distribution_network
-
         specs, shape = tf_agents.specs, (num_tasks,)
         observation = specs.TensorSpec(shape, "float32")
         action = specs.BoundedTensorSpec(shape, "float32", -1.0, 1.0)
-        projection = tanh_normal_projection_network.TanhNormalProjectionNetwork
-        self.actor = actor_distribution_network.ActorDistributionNetwork(
-            observation,
-            action,
-            fc_layer_params=self.hidden_units,
-            kernel_initializer="glorot_uniform",
-            continuous_projection_net=projection,
-        )
-        critics = [
-            critic_network.CriticNetwork(
-                (observation, action),
-                joint_fc_layer_params=self.hidden_units,
-                name=name,
-            )
-            for name in ("critic_1", "critic_2", "target_1", "target_2")
-        ]
-        self.critics, self.targets = critics[:2], critics[2:]
+        self._build_networks(observation, action)
         self.optimizers = {
             name: tf.keras.optimizers.legacy.Adam(
                 self.learning_rate, epsilon=self.epsilon
@@ -118,7 +104,7 @@ class TFAgentsAgent(Agent):
             gamma=self.discount,
             target_update_tau=self.target_rate,
             target_entropy=self.target_entropy,
-            # Not TensorFlow's global one.
+            # By default the agent would count in TensorFlow's global step.
             train_step_counter=tf.Variable(0, dtype="int64"),
         )
         self.learned = {
@@ -126,6 +112,29 @@ class TFAgentsAgent(Agent):
             "actor": self.actor.variables,
             "log_temperature": [self.agent._log_alpha],
         }
+
+    def _build_networks(self, observation, action):
+        from tf_agents.agents.ddpg import critic_network
+        from tf_agents.agents.sac import tanh_normal_projection_network
+        from tf_agents.networks import actor_distribution_network
+
+        projection = tanh_normal_projection_network.TanhNormalProjectionNetwork
+        self.actor = actor_distribution_network.ActorDistributionNetwork(
+            observation,
+            action,
+            fc_layer_params=self.hidden_units,
+            kernel_initializer="glorot_uniform",
+            continuous_projection_net=projection,
+        )
+        critics = [
+            critic_network.CriticNetwork(
+                (observation, action),
+                joint_fc_layer_params=self.hidden_units,
+                name=name,
+            )
+            for name in ("critic_1", "critic_2", "target_1", "target_2")
+        ]
+        self.critics, self.targets = critics[:2], critics[2:]
 
     def _build_moments(self):
         """Makes the state of the optimizers, which a loop may not make."""
@@ -135,7 +144,7 @@ class TFAgentsAgent(Agent):
             self.optimizers[name].iterations.assign(0)
 
     @property
-    def tf_variables(self):
+    def tf_variables(self) -> list[Any]:
         """All state of the agent, which Keras 3 does not track."""
         parts = [
             *self.learned.values(),
@@ -144,19 +153,19 @@ class TFAgentsAgent(Agent):
         ]
         return [variable for part in parts for variable in part]
 
-    def untracked_variables(self):
+    def untracked_variables(self) -> list[Any]:
         return self.tf_variables
 
     # AutoGraph would translate TF-Agents, which takes seconds.
     @tf.autograph.experimental.do_not_convert
-    def act(self, observation, noise):
+    def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         observation = tf.convert_to_tensor(observation, "float32")
         noise = tf.convert_to_tensor(noise, "float32")
         distribution, _ = self.actor(observation[None], (), ())
         return draw(distribution, noise[None])[0][0]
 
     @tf.autograph.experimental.do_not_convert
-    def run_updates(self, count, sample):
+    def run_updates(self, count: Tensor | int, sample: Callable) -> None:
         count = tf.convert_to_tensor(count, "int32")
 
         def update(i):
@@ -178,12 +187,14 @@ class TFAgentsAgent(Agent):
 
         tf.cond(count > 0, train, lambda: None)
 
-    def update(self, transitions, noise):
+    def update(
+        self, transitions: dict[str, Tensor], noise: dict[str, Tensor]
+    ) -> None:
         """Makes one update, on TensorFlow's variables.
 
         Args:
-            transitions: See `Agent.train`.
-            noise: See `Agent.train`.
+            transitions: See `Agent.learn`.
+            noise: See `Agent.learn`.
         """
         agent = self.agent
         now = time_step(transitions["observation"], transitions["reward"])
@@ -223,7 +234,7 @@ class TFAgentsAgent(Agent):
         gradients = tape.gradient(value, variables)
         self.optimizers[name].apply_gradients(zip(gradients, variables))
 
-    def get_networks(self):
+    def get_networks(self) -> dict[str, Any]:
         def weights(network):
             return [v.numpy() for v in network.variables]
 
@@ -234,7 +245,7 @@ class TFAgentsAgent(Agent):
             "log_temperature": self.agent._log_alpha.numpy(),
         }
 
-    def set_networks(self, networks):
+    def set_networks(self, networks: dict[str, Any]) -> None:
         pairs = [
             (self.actor, networks["actor"]),
             *zip(self.critics, networks["critics"]),
@@ -245,29 +256,15 @@ class TFAgentsAgent(Agent):
                 variable.assign(value)
         self.agent._log_alpha.assign(networks["log_temperature"])
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         for i, variable in enumerate(self.tf_variables):
             store[str(i)] = variable.numpy()
 
-    def load_own_variables(self, store):
-        variables = self.tf_variables
-        values = [store[key] for key in sorted(store.keys(), key=int)]
-        shapes = [tuple(value.shape) for value in values]
-        expected = [tuple(v.shape) for v in variables]
-        if shapes == expected:
-            for variable, value in zip(variables, values):
-                variable.assign(value)
-        elif shapes:
-            warnings.warn(
-                f"Expected the state of {type(self).__name__}, variables of "
-                f"shapes {expected}. Received: variables of shapes {shapes}. "
-                "The file was saved with another agent; the state is left as "
-                "it is.",
-                stacklevel=2,
-            )
+    def load_own_variables(self, store: Any) -> None:
+        load_state(self, store, self.tf_variables)
 
 
-def time_step(observation, reward):
+def time_step(observation: Tensor, reward: Tensor) -> Any:
     """Returns a step from which the episode goes on."""
     ones = tf.ones_like(reward)
     return tf_agents.trajectories.TimeStep(
@@ -275,7 +272,7 @@ def time_step(observation, reward):
     )
 
 
-def draw(distribution, noise):
+def draw(distribution: Any, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Draws actions, shape `(B, T)`, with their log-densities, `(B,)`.
 
     Args:
@@ -284,8 +281,8 @@ def draw(distribution, noise):
     """
     normal = distribution.input_distribution
     logits = normal.mean() + normal.stddev() * noise
-    # Not `log_prob(action)`, which is that of the logits that it finds again
-    # from the action: they are lost in float32 where it is near ±1.
+    # The log-density is computed from the logits. `log_prob(action)` would
+    # find them again from the action, where float32 has lost them near ±1.
     tanh = tf_agents.distributions.tanh_bijector_stable.Tanh()
     slope = tanh.forward_log_det_jacobian(logits, event_ndims=1)
     return tf.tanh(logits), normal.log_prob(logits) - slope

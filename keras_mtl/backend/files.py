@@ -31,9 +31,18 @@ def _nan_to_null(value):
 
 def write(path, text):
     """Writes a text file whole or not at all."""
-    with replacing(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+    write_bytes(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_bytes(path, writer):
+    """Writes a binary file whole or not at all.
+
+    Args:
+        path: Path of the file, which is replaced if it exists.
+        writer: Function that takes a file open for writing bytes.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        writer(file)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,15 @@
 """Multi-task data sets, each read from a local copy: nothing is downloaded.
 
+Every loader returns a `TaskData`:
+
+- `fdu_mtl.load_data`: train, validation and test, each `(x, {task: y})`; the
+  vocabulary.
+- `fdu_mtl.load_reviews`: train and test, each `{task: (x, y)}`, of texts.
+- `glue.load_data`: train and validation, each `{task: (x, y)}`, of texts.
+- `nyuv2.load_data`: train, validation and test, each `(x, {task: y})`.
+- `qm9.load_data`: train, validation and test, each `(x, {task: y})`; the
+  statistics.
+
 `ShuffledBatches` takes arrays, in an order that is the same after a restart.
 """
 
@@ -8,5 +18,6 @@ from keras_mtl.datasets import glue
 from keras_mtl.datasets import nyuv2
 from keras_mtl.datasets import qm9
 from keras_mtl.datasets.shuffled_batches import ShuffledBatches
+from keras_mtl.datasets.task_data import TaskData
 
-__all__ = ["ShuffledBatches", "fdu_mtl", "glue", "nyuv2", "qm9"]
+__all__ = ["ShuffledBatches", "TaskData", "fdu_mtl", "glue", "nyuv2", "qm9"]

@@ -11,10 +11,15 @@ Reference:
 """
 
 import collections
+import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from keras_mtl.datasets.task_data import TaskData
 
 AMAZON_TASKS = (
     "apparel",
@@ -45,11 +50,13 @@ class Reviews(NamedTuple):
         labels: Float32 array of shape `(n,)`, 1 for a positive review.
     """
 
-    texts: list
+    texts: list[str]
     labels: np.ndarray
 
 
-def load_texts(data_dir, tasks=TASKS):
+def load_reviews(
+    data_dir: str | os.PathLike, tasks: Sequence[str] = TASKS
+) -> TaskData:
     """Reads the reviews as they are.
 
     Some texts stand twice in a training file, and 485 in both files of a task
@@ -59,8 +66,8 @@ def load_texts(data_dir, tasks=TASKS):
     Example:
 
     ```python
-    train, test = fdu_mtl.load_texts("fdu_mtl", ["books", "imdb"])["books"]
-    train.texts[0], train.labels[0]
+    train, test = fdu_mtl.load_reviews("fdu_mtl", ["books", "imdb"])
+    train["books"].texts[0], train["books"].labels[0]
     ```
 
     Args:
@@ -70,7 +77,8 @@ def load_texts(data_dir, tasks=TASKS):
         tasks: Names of tasks.
 
     Returns:
-        Dict of task to a pair of `Reviews`, `(train, test)`.
+        A `TaskData` of two splits, `train` and `test`, each a dict of task to
+        `Reviews`, the pair `(texts, labels)`.
 
     Raises:
         FileNotFoundError: `data_dir` lacks a file.
@@ -83,41 +91,70 @@ def load_texts(data_dir, tasks=TASKS):
             f"Received: tasks={tasks}"
         )
     folder = Path(data_dir).expanduser()
-    reviews = {}
+    train, test = {}, {}
     for task in tasks:
-        test = _read(folder / f"{task}.task.test")
-        train = _read(folder / f"{task}.task.train")
-        seen = {text for _, text in test}
-        train = [
+        rows = _read(folder / f"{task}.task.test")
+        test[task] = _as_reviews(rows)
+        seen = {text for _, text in rows}
+        rows = [
             (label, text)
-            for label, text in train
+            for label, text in _read(folder / f"{task}.task.train")
             if not (text in seen or seen.add(text))
         ]
-        reviews[task] = _as_reviews(train), _as_reviews(test)
-    return reviews
+        train[task] = _as_reviews(rows)
+    return TaskData(train, test=test)
+
+
+def load_texts(
+    data_dir: str | os.PathLike, tasks: Sequence[str] = TASKS
+) -> dict[str, tuple[Reviews, Reviews]]:
+    """Reads the reviews, as `load_reviews`, in the form of earlier versions.
+
+    Deprecated: use `load_reviews`.
+
+    Args:
+        data_dir: See `load_reviews`.
+        tasks: See `load_reviews`.
+
+    Returns:
+        Dict of task to a pair of `Reviews`, `(train, test)`.
+
+    Raises:
+        FileNotFoundError: See `load_reviews`.
+        ValueError: See `load_reviews`.
+    """
+    warnings.warn(
+        "`fdu_mtl.load_texts` will be removed in the next version. Use "
+        "`fdu_mtl.load_reviews`: `train, test = load_reviews(...)`, each a "
+        "dict of task to `Reviews`.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    train, test = load_reviews(data_dir, tasks)
+    return {task: (train[task], test[task]) for task in train}
 
 
 def load_data(
-    data_dir,
-    tasks=AMAZON_TASKS,
-    vocabulary_size=20000,
-    max_words=256,
-    validation=0.1,
-    reviews=None,
-    seed=0,
-):
+    data_dir: str | os.PathLike,
+    tasks: Sequence[str] = AMAZON_TASKS,
+    vocabulary_size: int = 20000,
+    max_words: int = 256,
+    validation: float = 0.1,
+    reviews: int | None = None,
+    seed: int = 0,
+) -> TaskData:
     """Loads FDU-MTL for a model with one input, which all tasks share.
 
     Each review has the label of its own task; those of the other tasks are NaN,
     that is missing, for `MultiTaskModel`. A batch has reviews of all tasks, and
     the loss of a task is the mean over its own.
 
-    Each split is a pair `(inputs, targets)`:
+    Each split is a pair `(x, y)`:
 
-    - `inputs`: `"tokens"`, int32 of shape `(n, max_words)`, the places of the
+    - `x`: `"tokens"`, int32 of shape `(n, max_words)`, the places of the
       words in the vocabulary; 0 after the last word, 1 for a word that is not
       there.
-    - `targets`: for each task float32 of shape `(n, 1)`: 1 for a positive
+    - `y`: for each task float32 of shape `(n, 1)`: 1 for a positive
       review, 0 for a negative one, NaN for a review of another task.
 
     Example:
@@ -128,7 +165,7 @@ def load_data(
     ```
 
     Args:
-        data_dir: See `load_texts`.
+        data_dir: See `load_reviews`.
         tasks: Names of tasks, by default the fourteen of Amazon.
         vocabulary_size: Largest number of words, with the two that stand for
             padding and for unknown words. The most frequent ones of the
@@ -142,8 +179,8 @@ def load_data(
         seed: Integer, draws the reviews and their order.
 
     Returns:
-        `(train, validation, test, vocabulary)`, where `vocabulary` is the list
-        of the words.
+        A `TaskData`, which unpacks to `(train, validation, test, vocabulary)`.
+        The vocabulary, also `info["vocabulary"]`, is the list of the words.
 
     Raises:
         FileNotFoundError: `data_dir` lacks a file.
@@ -152,8 +189,10 @@ def load_data(
     """
     rng = np.random.default_rng(seed)
     splits = {"train": [], "validation": [], "test": []}
-    for task, (train, test) in load_texts(data_dir, tasks).items():
-        train, test = _draw(train, reviews, rng), _draw(test, reviews, rng)
+    loaded = load_reviews(data_dir, tasks)
+    for task in tasks:
+        train = _draw(loaded.train[task], reviews, rng)
+        test = _draw(loaded.test[task], reviews, rng)
         count = round(validation * len(train.texts))
         if not 0 < count < len(train.texts) or not test.texts:
             raise ValueError(
@@ -171,13 +210,14 @@ def load_data(
         _as_arrays(parts, tasks, index, max_words, rng)
         for parts in splits.values()
     ]
-    return (*parts, vocabulary)
+    return TaskData(*parts, info={"vocabulary": vocabulary})
 
 
 def _read(path):
     """Returns a list of `(label, text)`."""
     try:
-        # Not as text: in Latin-1, Python takes more than "\n" for a line's end.
+        # Read as bytes: in a text file in Latin-1, Python takes more than "\n"
+        # for the end of a line.
         content = path.read_bytes().decode("latin1")
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -214,6 +254,9 @@ def _words(text):
 
 
 def _vocabulary(parts, size):
+    # Words that are as frequent as each other are in the order of the alphabet,
+    # so that the cut at `size` depends on the texts alone. scikit-learn's
+    # `CountVectorizer` leaves open which of them `max_features` keeps.
     counts = collections.Counter(
         word for part in parts for text in part.texts for word in _words(text)
     )

@@ -20,11 +20,16 @@ References:
 """
 
 import csv
+import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_mtl.datasets.task_data import TaskData
 
 
 class _Task(NamedTuple):
@@ -124,13 +129,20 @@ class Examples(NamedTuple):
     float32 for `stsb`.
     """
 
-    first: list
-    second: list | None
+    first: list[str]
+    second: list[str] | None
     labels: np.ndarray
 
 
-def load_data(data_dir, tasks=TASKS):
+def load_data(
+    data_dir: str | os.PathLike, tasks: Sequence[str] = TASKS
+) -> TaskData:
     """Loads tasks of GLUE from the files of the benchmark.
+
+    The splits are `train` and, from the files `dev`, `validation`; there is no
+    `test`. Each is a dict of task to `(x, y)`: `x` has `"first"`, a list of
+    sentences, and `"second"` where the task is about pairs of them; `y` are the
+    `labels` of `Examples`.
 
     Quotation marks are part of the sentences. Lines with another number of
     fields than the header, of which the original QQP has a few, are left out
@@ -139,8 +151,10 @@ def load_data(data_dir, tasks=TASKS):
     Example:
 
     ```python
-    train, dev = glue.load_data("glue_data")
-    train["mrpc"].first[0], train["mrpc"].second[0], train["mrpc"].labels[0]
+    data = glue.load_data("glue_data")
+    x, y = data.train["mrpc"]
+    x["first"][0], x["second"][0], y[0]
+    train, dev = data
     len(dev["cola"].labels)  # 1043
     ```
 
@@ -149,7 +163,8 @@ def load_data(data_dir, tasks=TASKS):
         tasks: Names out of `TASKS`.
 
     Returns:
-        `(train, dev)`, each a dict of task to `Examples`.
+        A `TaskData`. It unpacks to `(train, dev)`, where each is a dict of task
+        to `Examples`, the same sentences and labels with names.
 
     Raises:
         FileNotFoundError: If a file of a task is not there.
@@ -162,14 +177,28 @@ def load_data(data_dir, tasks=TASKS):
     for task in tasks:
         train[task] = _load(folder, _TASKS[task], "train.tsv")
         dev[task] = _load(folder, _TASKS[task], _TASKS[task].dev)
-    return train, dev
+    return TaskData(_pairs(train), _pairs(dev), items=(train, dev))
 
 
-def metrics(task, labels, predictions):
+def _pairs(split):
+    """Returns the dict of task to `(x, y)` of a dict of task to `Examples`."""
+    pairs = {}
+    for task, examples in split.items():
+        x = {"first": examples.first}
+        if examples.second is not None:
+            x["second"] = examples.second
+        pairs[task] = x, examples.labels
+    return pairs
+
+
+def metrics(
+    task: str, labels: ArrayLike, predictions: ArrayLike
+) -> dict[str, float]:
     """Computes the metrics by which GLUE scores a task.
 
     Matthews, Pearson and Spearman correlations are 0 where the predictions, or
-    the labels, are all the same.
+    the labels, are all the same. Correlations need SciPy, and F1 scikit-learn:
+    `pip install "keras-mtl[datasets]"`.
 
     Example:
 
@@ -186,6 +215,7 @@ def metrics(task, labels, predictions):
         Dict of name to float, at most 1.
 
     Raises:
+        ImportError: If SciPy or scikit-learn is needed, and not installed.
         ValueError: If the task is not known, or the shapes differ.
 
     Reference:
@@ -204,7 +234,7 @@ def metrics(task, labels, predictions):
     }
 
 
-def score(task, labels, predictions):
+def score(task: str, labels: ArrayLike, predictions: ArrayLike) -> float:
     """Computes GLUE's score of a task, the mean of its `metrics`.
 
     Example:
@@ -222,6 +252,7 @@ def score(task, labels, predictions):
         Float, at most 1.
 
     Raises:
+        ImportError: As `metrics`.
         ValueError: As `metrics`.
     """
     values = metrics(task, labels, predictions)
@@ -269,7 +300,7 @@ def _read_rows(path, task):
                 f"Expected {path} to have the columns {sorted(needed)}, with "
                 f"tabs between them. Received: {reader.fieldnames}"
             )
-        # Where fields are missing, or too many, the reader sets None.
+        # The reader sets None where a line has too few fields, or too many.
         rows = list(reader)
     whole = [row for row in rows if None not in (*row, *row.values())]
     if not whole:
@@ -300,39 +331,56 @@ def _parse(label, task):
     return value
 
 
+def _scipy_stats():
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise ImportError(_MISSING.format("SciPy")) from error
+    return stats
+
+
+def _sklearn_metrics():
+    try:
+        from sklearn import metrics
+    except ImportError as error:
+        raise ImportError(_MISSING.format("scikit-learn")) from error
+    return metrics
+
+
+_MISSING = (
+    "The metrics of GLUE need {}, which is not installed. Run `pip install "
+    '"keras-mtl[datasets]"`.'
+)
+
+
 def _accuracy(labels, predictions):
     return np.mean(labels == predictions)
 
 
 def _f1(labels, predictions):
-    found = np.sum((labels == 1) & (predictions == 1))
-    total = np.sum(labels == 1) + np.sum(predictions == 1)
-    return 2 * found / total if total else 0.0
-
-
-def _pearson(labels, predictions):
-    if not np.ptp(labels) or not np.ptp(predictions):
-        return 0.0
-    return np.corrcoef(labels, predictions)[0, 1]
-
-
-def _spearman(labels, predictions):
-    return _pearson(_ranks(labels), _ranks(predictions))
-
-
-def _ranks(values):
-    """The place of each value when sorted, the mean one of equal values."""
-    _, places, counts = np.unique(
-        values, return_inverse=True, return_counts=True
+    # Every class but 1 counts as 0, even one that the task does not have.
+    return _sklearn_metrics().f1_score(
+        labels == 1, predictions == 1, zero_division=0.0
     )
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
+
+
+def _correlation(name):
+    """Returns the function of SciPy's correlation, 0 where it has none."""
+
+    def correlation(labels, predictions):
+        function = getattr(_scipy_stats(), name)
+        if not np.ptp(labels) or not np.ptp(predictions):
+            return 0.0
+        return function(labels, predictions).statistic
+
+    return correlation
 
 
 _METRICS = {
     "accuracy": _accuracy,
     "f1": _f1,
-    # Of two classes, Matthews' correlation is Pearson's.
-    "matthews": _pearson,
-    "pearson": _pearson,
-    "spearman": _spearman,
+    # Matthews' correlation of two classes is Pearson's.
+    "matthews": _correlation("pearsonr"),
+    "pearson": _correlation("pearsonr"),
+    "spearman": _correlation("spearmanr"),
 }

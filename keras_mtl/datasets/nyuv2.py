@@ -8,9 +8,12 @@ Reference:
   with 13 classes, and the layout of the files.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
+
+from keras_mtl.datasets.task_data import TaskData
 
 TASKS = ("segmentation", "depth", "normal")
 CLASSES = 13
@@ -18,14 +21,20 @@ CLASSES = 13
 _FILES = ("image", "label", "depth", "normal")
 
 
-def load_data(data_dir, validation=197, images=None, seed=0):
+def load_data(
+    data_dir: str | os.PathLike,
+    validation: int = 197,
+    images: int | None = None,
+    seed: int = 0,
+) -> TaskData:
     """Loads NYUv2 in MTAN's layout, as NumPy arrays.
 
     A pixel without a label is NaN, that is missing, for `MultiTaskModel`: void
     in the segmentation, depth 0, and a normal of zeros.
 
-    Each split is a pair `(images, targets)`; `images` are float32 of shape
-    `(n, height, width, 3)`, in [0, 1], and `targets` float32:
+    The tasks share their inputs. Each split is a pair `(x, y)`; `x` are the
+    images, float32 of shape `(n, height, width, 3)`, in [0, 1], and `y` a dict
+    of float32 arrays:
 
     - `"segmentation"`: the class, from 0 to 12, shape `(n, height, width)`.
     - `"depth"`: in metres, shape `(n, height, width, 1)`.
@@ -48,7 +57,7 @@ def load_data(data_dir, validation=197, images=None, seed=0):
         seed: Integer, draws the validation split.
 
     Returns:
-        `(train, validation, test)`.
+        A `TaskData`, which unpacks to `(train, validation, test)`.
 
     Raises:
         FileNotFoundError: `data_dir` has no such files.
@@ -64,7 +73,7 @@ def load_data(data_dir, validation=197, images=None, seed=0):
             f"Received: validation={validation} of {count} images"
         )
     order = np.random.default_rng(seed).permutation(count)
-    return (
+    return TaskData(
         train,
         _take(rest, order[:validation]),
         _take(rest, order[validation:]),
@@ -77,7 +86,7 @@ def _take(split, indices):
 
 
 def _read_split(folder, count):
-    # "10.npy" comes after "9.npy".
+    # The numbers are compared, since the name "10.npy" comes before "9.npy".
     paths = sorted(
         (folder / "image").glob("*.npy"), key=lambda path: int(path.stem)
     )

@@ -23,12 +23,14 @@ import importlib.util
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_mtl.backend.files import replacing
+from keras_mtl.backend.files import write_bytes
+from keras_mtl.datasets.task_data import TaskData
 
 HARTREE_IN_MEV = 27211.386245988  # CODATA 2018
 MAX_ATOMS = 29
@@ -106,24 +108,24 @@ class Statistics(NamedTuple):
 
 
 def load_data(
-    molecules=5000,
-    seed=0,
-    splits=(0.8, 0.1, 0.1),
-    cache_dir=None,
-    data_dir=None,
-):
+    molecules: int | None = 5000,
+    seed: int = 0,
+    splits: Sequence[float] = (0.8, 0.1, 0.1),
+    cache_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike | None = None,
+) -> TaskData:
     """Loads a random subset of QM9 as eleven standardized regression tasks.
 
     The molecules come from the optional package `qm9pack`, which carries the
     130,831 of QM9 that passed its consistency check. They are parsed once and
     kept as a small `.npz` file.
 
-    Each split is a pair `(inputs, targets)`:
+    The tasks share their inputs. Each split is a pair `(x, y)`:
 
-    - `inputs`: `"atoms"`, the atomic numbers, int32 of shape `(n, 29)`, zero
+    - `x`: `"atoms"`, the atomic numbers, int32 of shape `(n, 29)`, zero
       where a molecule has fewer atoms; `"positions"`, in angstrom, float32 of
       shape `(n, 29, 3)`.
-    - `targets`: for each of the eleven `TASKS` float32 of shape `(n, 1)`, with
+    - `y`: for each of the eleven `TASKS` float32 of shape `(n, 1)`, with
       zero mean and unit standard deviation over the training split.
 
     Example:
@@ -147,9 +149,10 @@ def load_data(
             `qm9pack`. Defaults to that package's own.
 
     Returns:
-        `(train, validation, test, statistics)`, where `statistics` is a dict
-        of task to `Statistics(mean, std, unit)` of the training split, in the
-        papers' units.
+        A `TaskData`, which unpacks to `(train, validation, test, statistics)`.
+        The statistics, also `info["statistics"]`, are a dict of task to
+        `Statistics(mean, std, unit)` of the training split, in the papers'
+        units.
 
     Raises:
         ImportError: `qm9pack` is not installed and no `data_dir` is given.
@@ -172,7 +175,7 @@ def load_data(
         )
         for start, end in zip(bounds, bounds[1:])
     ]
-    return (*parts, statistics)
+    return TaskData(*parts, info={"statistics": statistics})
 
 
 def _csv_files(data_dir):
@@ -244,7 +247,7 @@ def _read_cache(path, source):
             if file["source"] == source:
                 return file["atoms"], file["positions"], file["properties"]
     except Exception:
-        # Whatever is wrong with the cache, parsing the source replaces it.
+        # The source is parsed again, whatever is wrong with the cache.
         pass
     return None
 
@@ -253,9 +256,10 @@ def _write_cache(path, source, arrays):
     names = ("source", "atoms", "positions", "properties")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            parts = dict(zip(names, (source, *arrays)))
-            np.savez(file, allow_pickle=False, **parts)
+        parts = dict(zip(names, (source, *arrays)))
+        write_bytes(
+            path, lambda file: np.savez(file, allow_pickle=False, **parts)
+        )
     except OSError as error:
         warnings.warn(f"QM9 is not cached: {error}", stacklevel=4)
 

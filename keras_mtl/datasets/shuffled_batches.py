@@ -1,8 +1,10 @@
+from typing import Any
+
 import keras
 
+from keras_mtl.backend.array_slices import ArraySlices
+from keras_mtl.backend.array_slices import shuffled_order
 from keras_mtl.backend.keras_internals import can_convert_arrays
-from keras_mtl.selection.task_batches import ArraySlices
-from keras_mtl.selection.task_batches import shuffled_order
 
 
 class ShuffledBatches(keras.utils.PyDataset):
@@ -39,7 +41,14 @@ class ShuffledBatches(keras.utils.PyDataset):
             size or the seed is not as said.
     """
 
-    def __init__(self, x, y, sample_weight=None, batch_size=32, seed=0):
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        batch_size: int = 32,
+        seed: int = 0,
+    ):
         super().__init__()
         data = (x, y) if sample_weight is None else (x, y, sample_weight)
         if not can_convert_arrays(data):
@@ -62,20 +71,21 @@ class ShuffledBatches(keras.utils.PyDataset):
         self.seed = seed
         self.set_epoch(0)
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Shuffles for an epoch, whose number begins with 0."""
-        # Set at once, since another thread may take a batch meanwhile.
+        # The whole order is replaced in one assignment, since another thread
+        # may take a batch meanwhile.
         self._order = shuffled_order(
             self._examples.num_examples, self.seed, epoch
         )
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         return -(-self._examples.num_examples // self.batch_size)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_batches
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         start = index * self.batch_size
         return self._examples[self._order[start : start + self.batch_size]]

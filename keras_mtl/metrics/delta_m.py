@@ -1,9 +1,13 @@
 import math
 
 from keras_mtl.metrics import metric_values
+from keras_mtl.metrics.metric_values import Directions
+from keras_mtl.metrics.metric_values import Results
 
 
-def delta_m(results, baseline, higher_is_better=None):
+def delta_m(
+    results: Results, baseline: Results, higher_is_better: Directions = None
+) -> float:
     """Computes Δm, the mean relative change for the worse, in percent.
 
     With `K` metrics over all the tasks, `M` the results, `B` the baseline

@@ -1,9 +1,16 @@
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from keras_mtl.metrics import metric_values
+from keras_mtl.metrics.metric_values import Directions
+from keras_mtl.metrics.metric_values import Results
 
 
-def mean_rank(results_by_method, higher_is_better=None):
+def mean_rank(
+    results_by_method: Mapping[Any, Results],
+    higher_is_better: Directions = None,
+) -> dict[Any, float]:
     """Computes the rank of each method, averaged over the metrics.
 
     The best method of a metric has rank 1. Ties share the average of their

@@ -1,10 +1,21 @@
 """Nested results of several tasks as one flat list of named values."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from keras import ops
 
+# A value, an array, a list, or a (nested) dict of them.
+Results = Any
+# What `directions` takes.
+Directions = Any
+# The dict keys and array indices that lead to a value.
+MetricPath = tuple
 
-def flatten(values):
+
+def flatten(values: Results) -> dict[MetricPath, Any]:
     """Flattens results to one value per metric.
 
     Args:
@@ -32,12 +43,17 @@ def flatten(values):
     }
 
 
-def name(path):
+def name(path: MetricPath) -> str:
     """Returns the name of a metric for messages, such as `"seg/miou"`."""
     return "/".join(map(str, path))
 
 
-def check_same_metrics(values, reference, what, reference_what):
+def check_same_metrics(
+    values: Mapping[MetricPath, Any],
+    reference: Mapping[MetricPath, Any],
+    what: str,
+    reference_what: str,
+) -> None:
     """Raises an error unless `values` has the metrics of `reference`."""
     missing = [name(path) for path in reference if path not in values]
     unknown = [name(path) for path in values if path not in reference]
@@ -48,7 +64,9 @@ def check_same_metrics(values, reference, what, reference_what):
         )
 
 
-def directions(higher_is_better, paths):
+def directions(
+    higher_is_better: Directions, paths: Sequence[MetricPath]
+) -> dict[MetricPath, bool]:
     """Tells for each metric whether a higher value is better.
 
     Args:

@@ -1,5 +1,10 @@
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
+
+Tensor = Any
 
 
 class TaskMeans(keras.metrics.Metric):
@@ -20,14 +25,18 @@ class TaskMeans(keras.metrics.Metric):
         keys: List of `T` names.
     """
 
-    def __init__(self, keys, name="task_means", **kwargs):
+    def __init__(
+        self, keys: Sequence[str], name: str = "task_means", **kwargs: Any
+    ):
         super().__init__(name=name, **kwargs)
         self.keys = list(keys)
         shape = (len(self.keys),)
         self.total = self.add_variable(shape, "zeros", name="total")
         self.count = self.add_variable(shape, "zeros", name="count")
 
-    def update_state(self, values, sample_weight=None):
+    def update_state(
+        self, values: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
         """Adds values of shape `(T,)`, with weights of that shape."""
         values = ops.cast(values, self.dtype)
         if sample_weight is None:
@@ -36,10 +45,10 @@ class TaskMeans(keras.metrics.Metric):
         self.total.assign_add(values * sample_weight)
         self.count.assign_add(sample_weight)
 
-    def result(self):
+    def result(self) -> dict[str, Tensor]:
         """Returns a dict of key to mean, 0 for a key without values."""
         means = ops.divide_no_nan(self.total + 0.0, self.count + 0.0)
         return {key: means[i] for i, key in enumerate(self.keys)}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "keys": self.keys}

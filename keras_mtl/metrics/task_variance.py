@@ -1,7 +1,11 @@
+from typing import Any
+
 from keras import ops
 
+Tensor = Any
 
-def task_variance(losses):
+
+def task_variance(losses: Tensor) -> Tensor:
     """Computes the variance between the losses of the tasks.
 
     It is the mean squared difference to the tasks' mean loss, that is, divided

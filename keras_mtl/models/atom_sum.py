@@ -1,5 +1,9 @@
+from typing import Any
+
 import keras
 from keras import ops
+
+Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
@@ -20,13 +24,13 @@ class AtomSum(keras.layers.Layer):
     Output shape: `(batch, units)`.
     """
 
-    def __init__(self, typical_atoms=18, **kwargs):
+    def __init__(self, typical_atoms: float = 18, **kwargs: Any):
         super().__init__(**kwargs)
         self.typical_atoms = typical_atoms
 
-    def call(self, states, atoms):
+    def call(self, states: Tensor, atoms: Tensor) -> Tensor:
         weights = ops.cast(atoms > 0, states.dtype) / self.typical_atoms
         return ops.matmul(weights[:, None, :], states)[:, 0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "typical_atoms": self.typical_atoms}

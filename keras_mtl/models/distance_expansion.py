@@ -1,11 +1,17 @@
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+Tensor = Any
+
+
 _DECAY_LENGTH = 2.0
 _RELATIVE_WIDTH = 0.6
-# Further from every center than any real pair, and yet its square is finite:
-# the Gaussians are exactly zero there, and so are their gradients.
+# The place of the pairs that do not count. It is further from every center than
+# any real pair, so that the Gaussians and their gradients are exactly zero, and
+# its square is finite.
 _NOWHERE = 10.0
 
 
@@ -41,7 +47,11 @@ class DistanceExpansion(keras.layers.Layer):
     """
 
     def __init__(
-        self, gaussians=16, min_distance=0.8, max_distance=12.0, **kwargs
+        self,
+        gaussians: int = 16,
+        min_distance: float = 0.8,
+        max_distance: float = 12.0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if gaussians < 2:
@@ -62,7 +72,7 @@ class DistanceExpansion(keras.layers.Layer):
         self._scale = float(np.sqrt(0.5) / (_RELATIVE_WIDTH * spacing))
         self._centers = (centers * self._scale)[:, None]
 
-    def call(self, atoms, positions):
+    def call(self, atoms: Tensor, positions: Tensor) -> Tensor:
         distances, neighbors = self._distances(atoms, positions)
         decay = ops.exp(distances / -_DECAY_LENGTH)
         decay = ops.where(neighbors, decay, _NOWHERE) * self._scale
@@ -79,7 +89,7 @@ class DistanceExpansion(keras.layers.Layer):
         # with respect to the positions NaN.
         return ops.sqrt(ops.where(neighbors, square, 1.0)), neighbors
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "gaussians": self.gaussians,

@@ -1,5 +1,10 @@
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
+
+Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
@@ -28,7 +33,12 @@ class Interaction(keras.layers.Layer):
     """
 
     def __init__(
-        self, units, channels=16, activation="silu", typical_atoms=18, **kwargs
+        self,
+        units: int,
+        channels: int = 16,
+        activation: str | Callable = "silu",
+        typical_atoms: float = 18,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.units = units
@@ -51,7 +61,7 @@ class Interaction(keras.layers.Layer):
             units, dtype=self.dtype_policy, name="update"
         )
 
-    def build(self, states_shape, distances_shape):
+    def build(self, states_shape: tuple, distances_shape: tuple) -> None:
         messages_shape = (
             *states_shape[:-1],
             distances_shape[2] * self.channels,
@@ -60,7 +70,7 @@ class Interaction(keras.layers.Layer):
         self.receive.build(messages_shape)
         self.update.build(states_shape)
 
-    def call(self, states, distances):
+    def call(self, states: Tensor, distances: Tensor) -> Tensor:
         batch, atoms, gaussians, _ = ops.shape(distances)
         messages = ops.matmul(
             ops.reshape(distances, (batch, atoms * gaussians, atoms)),
@@ -71,10 +81,12 @@ class Interaction(keras.layers.Layer):
         )
         return states + self.update(self.receive(messages))
 
-    def compute_output_shape(self, states_shape, distances_shape):
+    def compute_output_shape(
+        self, states_shape: tuple, distances_shape: tuple
+    ) -> tuple:
         return states_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,

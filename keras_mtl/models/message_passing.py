@@ -1,21 +1,27 @@
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 
 from keras_mtl.models.atom_sum import AtomSum
 from keras_mtl.models.distance_expansion import DistanceExpansion
 from keras_mtl.models.interaction import Interaction
 
+Tensor = Any
+
+
 _MAX_ATOMIC_NUMBER = 9
 
 
 def message_passing(
-    tasks,
-    units=48,
-    channels=16,
-    gaussians=16,
-    blocks=3,
-    head_units=16,
-    max_atoms=29,
-):
+    tasks: Iterable[str],
+    units: int = 48,
+    channels: int = 16,
+    gaussians: int = 16,
+    blocks: int = 3,
+    head_units: int = 16,
+    max_atoms: int | None = 29,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A message-passing network for molecules, with one head per task.
 
     The atoms' states, which begin as an embedding of the elements, exchange

@@ -41,7 +41,13 @@ class BanditEnvironment:
         4.1.
     """
 
-    def __init__(self, num_tasks=8, num_steps=4000, alpha=2.0, seed=None):
+    def __init__(
+        self,
+        num_tasks: int = 8,
+        num_steps: int = 4000,
+        alpha: float = 2.0,
+        seed: int | np.random.Generator | None = None,
+    ):
         for name, value in (
             ("num_tasks", num_tasks),
             ("num_steps", num_steps),
@@ -56,18 +62,19 @@ class BanditEnvironment:
         self.num_steps = num_steps
         self.oracle = rng.dirichlet(np.full(num_tasks, alpha))
         self.max_scores = rng.uniform(0.5, 1.0, num_tasks)
-        # Draws of 0, which a small `alpha` gives, are learned in one step.
+        # A task whose share is drawn as 0, which a small `alpha` makes likely,
+        # is learned in one step.
         trainings = np.maximum(num_steps * self.oracle, 1e-12)
         self.increments = self.max_scores / trainings
         self.forget_increments = rng.uniform(0, 0.01, num_tasks)
         self.forget_increments *= self.increments
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Sets all scores to 0; the environment stays the same."""
         self.scores = np.zeros_like(self.oracle)
 
-    def step(self, task):
+    def step(self, task: int) -> tuple[float, float]:
         """Trains a task.
 
         Returns:

@@ -2,28 +2,31 @@
 
 import math
 import warnings
+from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 
 from keras_mtl.selection.estimators import denominators
 from keras_mtl.selection.estimators import weighted_importance_sampling
 from keras_mtl.selection.fixed import Fixed
+from keras_mtl.selection.selection_log import SelectionLog
 from keras_mtl.selection.state import make_generator
 
-# What CMA-ES starts from is the uniform policy; one such step from it doubles
-# or triples the odds of a task.
+# CMA-ES starts from the uniform policy. One step of this size from there
+# doubles or triples the odds of a task.
 INITIAL_STEP_SIZE = 1.0
 
 
 def counterfactual_policy(
-    log,
-    entropy_weight=0.2,
-    seed=None,
-    iterations=50,
-    population_size=64,
-    propensities="logged",
-    evaluate=None,
-):
+    log: SelectionLog,
+    entropy_weight: float | Sequence[float] = 0.2,
+    seed: int | np.random.Generator | None = None,
+    iterations: int = 50,
+    population_size: int = 64,
+    propensities: str = "logged",
+    evaluate: Callable[[Fixed], float] | None = None,
+) -> Fixed:
     """Learns the fixed policy that would have earned most, from a log.
 
     The policy is a softmax of `T` numbers, found by CMA-ES. It maximizes the
@@ -101,7 +104,8 @@ def counterfactual_policy(
     ]
     policy = policies[0]
     if np.ndim(entropy_weight):
-        # The first of the best; a training that failed, with NaN, is not best.
+        # The first one with the best score is taken. The score of a training
+        # that failed is NaN, and never the best.
         scores = [float(evaluate(policy)) for policy in policies]
         policy = policies[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
     _check_sample_size(log, policy, propensities)
@@ -130,7 +134,7 @@ def _best_policy(objective, num_tasks, rng, iterations, population_size):
         return Fixed([1.0])
     options = {
         "popsize": population_size,
-        # Its own random numbers: by default CMA-ES seeds NumPy's.
+        # CMA-ES draws from our generator, since by default it seeds NumPy's.
         "randn": lambda *shape: rng.standard_normal(shape),
         "seed": math.nan,
         "verbose": -9,

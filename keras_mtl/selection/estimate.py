@@ -8,17 +8,19 @@ class Estimate(float):
             would say as much. Float, from 0 to the number of steps.
     """
 
-    def __new__(cls, value, standard_error, effective_sample_size):
+    def __new__(
+        cls, value: float, standard_error: float, effective_sample_size: float
+    ) -> "Estimate":
         self = super().__new__(cls, value)
         self.standard_error = float(standard_error)
         self.effective_sample_size = float(effective_sample_size)
         return self
 
-    # Copies and pickles are made by calling the class with these.
+    # `copy` and `pickle` call the class with these arguments.
     def __getnewargs__(self):
         return float(self), self.standard_error, self.effective_sample_size
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Estimate({float(self):.6g}, "
             f"standard_error={self.standard_error:.3g}, "

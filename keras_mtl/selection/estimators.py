@@ -3,12 +3,17 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_mtl import selection
 from keras_mtl.selection.estimate import Estimate
+from keras_mtl.selection.policy import Policy
+from keras_mtl.selection.selection_log import SelectionLog
 
 
-def importance_sampling(log, policy, propensities="logged"):
+def importance_sampling(
+    log: SelectionLog, policy: Policy | ArrayLike, propensities: str = "logged"
+) -> Estimate:
     """Estimates the mean reward of a policy by importance sampling.
 
     Each logged reward counts by how much more often the policy would have
@@ -56,7 +61,9 @@ def importance_sampling(log, policy, propensities="logged"):
     return Estimate(np.mean(terms), error, _effective_sample_size(weights))
 
 
-def weighted_importance_sampling(log, policy, propensities="logged"):
+def weighted_importance_sampling(
+    log: SelectionLog, policy: Policy | ArrayLike, propensities: str = "logged"
+) -> Estimate:
     """Estimates the mean reward of a policy by weighted importance sampling.
 
     It is the estimate of `importance_sampling` divided by the mean importance
@@ -116,7 +123,7 @@ def _importance_weights(log, policy, propensities):
     )
 
 
-def denominators(log, propensities):
+def denominators(log: SelectionLog, propensities: str) -> np.ndarray:
     """The probabilities by which steps are divided, shape `(n,)`."""
     if not len(log):
         raise ValueError("Expected a log with steps. Received: an empty log")

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -58,12 +59,12 @@ class Exp3S(Policy):
 
     def __init__(
         self,
-        eta=1e-3,
-        epsilon=0.05,
-        importance="softmax",
-        scale_rewards=True,
-        reservoir_size=1000,
-        seed=None,
+        eta: float = 1e-3,
+        epsilon: float = 0.05,
+        importance: str = "softmax",
+        scale_rewards: bool = True,
+        reservoir_size: int = 1000,
+        seed: int | np.random.Generator | None = None,
     ):
         if not (eta > 0 and math.isfinite(eta)):
             raise ValueError(
@@ -94,19 +95,19 @@ class Exp3S(Policy):
         self._log_weights = None
         self._step = 1
 
-    def build(self, sizes):
+    def build(self, sizes: Sequence[int | None]) -> None:
         super().build(sizes)
         if self._log_weights is None:
             self._log_weights = np.zeros(self.num_tasks)
 
     @property
-    def probabilities(self):
+    def probabilities(self) -> np.ndarray:
         self.require_built()
         weights = np.exp(self._log_weights - self._log_weights.max())
         rho = weights / weights.sum()
         return (1 - self.epsilon) * rho + self.epsilon / self.num_tasks
 
-    def update(self, task, reward, propensity):
+    def update(self, task: int, reward: float, propensity: float) -> None:
         self.require_built()
         if not math.isfinite(reward):
             return
@@ -131,8 +132,8 @@ class Exp3S(Policy):
             return propensity
         uniform = 1 / self.num_tasks
         rho = (propensity - self.epsilon * uniform) / (1 - self.epsilon)
-        # The mixing keeps `rho` above this: lower are only the propensities of
-        # other policies.
+        # The mixing of the weights keeps our own `rho` above this bound. Only a
+        # propensity that another policy has logged can be lower.
         return max(rho, uniform / self._step)
 
     def _raise_weight(self, task, gain, alpha):
@@ -143,7 +144,7 @@ class Exp3S(Policy):
         others = (weights.sum() - weights) / max(self.num_tasks - 1, 1)
         self._log_weights = top + np.log((1 - alpha) * weights + alpha * others)
 
-    def get_state(self):
+    def get_state(self) -> dict[str, np.ndarray]:
         self.require_built()
         reservoir = self._reservoir.get_state()
         return {
@@ -153,7 +154,7 @@ class Exp3S(Policy):
             **{f"reservoir_{key}": x for key, x in reservoir.items()},
         }
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
         check_state(self, state)
         self._log_weights = np.array(state["log_weights"], "float64")
         self._step = int(state["step"])
@@ -162,5 +163,5 @@ class Exp3S(Policy):
             {key: state[f"reservoir_{key}"] for key in ("values", "count")}
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Exp3S(eta={self.eta}, epsilon={self.epsilon})"

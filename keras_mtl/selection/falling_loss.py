@@ -35,7 +35,7 @@ class FallingLoss(Reward):
     def __init__(self):
         self._last = None
 
-    def build(self, num_tasks):
+    def build(self, num_tasks: int) -> None:
         if self._last is None:
             self._last = np.full(num_tasks, np.nan)
         if len(self._last) != num_tasks:
@@ -44,7 +44,9 @@ class FallingLoss(Reward):
                 f"Received: num_tasks={num_tasks}"
             )
 
-    def __call__(self, task, loss, loss_after=None):
+    def __call__(
+        self, task: int, loss: float, loss_after: float | None = None
+    ) -> float:
         if self._last is None:
             raise ValueError("Expected `build(num_tasks)` to be called first.")
         loss = float(loss)
@@ -53,9 +55,9 @@ class FallingLoss(Reward):
         last, self._last[task] = self._last[task], loss
         return -math.expm1(-loss) if 0 <= loss < last else 0.0
 
-    def get_state(self):
+    def get_state(self) -> dict[str, np.ndarray]:
         return {"last": self._last.copy()}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
         check_state(self, state)
         self._last = np.array(state["last"], "float64")

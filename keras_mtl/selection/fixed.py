@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_mtl.selection.policy import Policy
 from keras_mtl.selection.registry import POLICIES
@@ -27,7 +28,7 @@ class Fixed(Policy):
         ValueError: If these are not probabilities.
     """
 
-    def __init__(self, probabilities):
+    def __init__(self, probabilities: ArrayLike):
         values = np.array(probabilities, "float64")
         if (
             values.ndim != 1
@@ -43,8 +44,8 @@ class Fixed(Policy):
         self._probabilities = values / values.sum()
 
     @property
-    def probabilities(self):
+    def probabilities(self) -> np.ndarray:
         return self._probabilities.copy()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Fixed({[round(float(p), 4) for p in self._probabilities]})"

@@ -4,24 +4,31 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from keras_mtl.backend.files import received
-from keras_mtl.backend.files import replacing
+from keras_mtl.backend.files import write_bytes
 
 FORMAT = "keras_mtl.SelectionLog 1"
 
 
-def write(path, tasks, state):
+def write(
+    path: str | os.PathLike, tasks: Sequence[str], state: dict[str, np.ndarray]
+) -> None:
     """Writes the names of tasks and a dict of arrays, whole or not at all."""
-    # As JSON: NumPy cuts names that end with a null.
+    # The names are JSON, since NumPy cuts strings that end with a null.
     names = {"format": FORMAT, "tasks": json.dumps(tasks)}
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **names, **state)
+    write_bytes(
+        path,
+        lambda file: np.savez_compressed(
+            file, allow_pickle=False, **names, **state
+        ),
+    )
 
 
-def read(path):
+def read(path: str | os.PathLike) -> tuple[list[str], dict[str, np.ndarray]]:
     """Returns the names of tasks and the dict of arrays in a file."""
     with open(path, "rb") as file:
         try:
@@ -31,7 +38,7 @@ def read(path):
             tasks = json.loads(str(state.pop("tasks")))
         except (
             *(AttributeError, EOFError, KeyError, OSError),
-            # Of a zip that is, or seems to be, encrypted.
+            # A zip that is, or seems to be, encrypted is a `RuntimeError`.
             *(RuntimeError, TypeError, ValueError),
             *(zipfile.BadZipFile, zlib.error),
         ) as error:
@@ -41,7 +48,7 @@ def read(path):
     return tasks, state
 
 
-def foreign(path, reason):
+def foreign(path: str | os.PathLike, reason: Exception | str) -> ValueError:
     """Returns the error of a file that is none of a log, or not whole."""
     if isinstance(reason, Exception):
         reason = received(reason)

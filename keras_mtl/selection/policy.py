@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Policy(Configurable):
 
     num_tasks = None
 
-    def build(self, sizes):
+    def build(self, sizes: Sequence[int | None]) -> None:
         """Tells the policy of the tasks. Later calls keep what it has learned.
 
         Args:
@@ -59,11 +60,11 @@ class Policy(Configurable):
         self.num_tasks = len(sizes)
 
     @property
-    def probabilities(self):
+    def probabilities(self) -> np.ndarray:
         """The probability of each task, a float64 array of shape `(T,)`."""
         raise NotImplementedError
 
-    def sample(self, rng):
+    def sample(self, rng: np.random.Generator) -> tuple[int, float]:
         """Chooses a task.
 
         Args:
@@ -84,11 +85,11 @@ class Policy(Configurable):
                 f"Expected the probabilities of {self!r} to be positive and to "
                 f"sum to 1. Received: {probabilities}"
             )
-        # The side on which a task of probability 0 is never drawn.
+        # With the right side, a task of probability 0 is never drawn.
         task = np.searchsorted(cumulative, rng.random() * total, side="right")
         return int(task), float(probabilities[task])
 
-    def update(self, task, reward, propensity):
+    def update(self, task: int, reward: float, propensity: float) -> None:
         """Learns from a step. Does nothing by default.
 
         Args:
@@ -97,14 +98,14 @@ class Policy(Configurable):
             propensity: The probability with which the task was chosen.
         """
 
-    def get_state(self):
+    def get_state(self) -> dict[str, np.ndarray]:
         """Returns what was learned, a dict of name to array."""
         return {}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restores what `get_state` returned, in a policy that is built."""
 
-    def require_built(self):
+    def require_built(self) -> None:
         """Raises an error unless the tasks are known."""
         if self.num_tasks is None:
             raise ValueError(
@@ -112,7 +113,7 @@ class Policy(Configurable):
                 f"first. Received: {self!r}"
             )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 

@@ -23,7 +23,9 @@ class PredictionGain(Reward):
 
     needs_loss_after = True
 
-    def __call__(self, task, loss, loss_after=None):
+    def __call__(
+        self, task: int, loss: float, loss_after: float | None = None
+    ) -> float:
         if loss_after is None:
             raise ValueError(
                 "Expected `loss_after`, the loss on the same batch after the "

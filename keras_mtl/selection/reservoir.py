@@ -23,15 +23,15 @@ class Reservoir:
         Mathematical Software, 1985, algorithm R.
     """
 
-    def __init__(self, size, rng):
+    def __init__(self, size: int, rng: np.random.Generator):
         self.size = size
         self.rng = rng
         self.count = 0
-        # Sorted: which of the values gives way is drawn at random, so their
-        # order is free, and this one makes a quantile a look-up.
+        # The values are sorted, which makes a quantile a look-up. Their order
+        # is free, since the one that gives way is drawn at random.
         self._values = []
 
-    def add(self, value):
+    def add(self, value: float) -> None:
         self.count += 1
         if self.count > self.size:
             index = self.rng.integers(self.count)
@@ -40,19 +40,19 @@ class Reservoir:
             del self._values[index]
         bisect.insort(self._values, value)
 
-    def quantile(self, q):
+    def quantile(self, q: float) -> float:
         """The quantile at `q` in [0, 1], interpolated as `np.quantile` does."""
         position = q * (len(self._values) - 1)
         below = int(position)
         low, *rest = self._values[below : below + 2]
         return low + (position - below) * (rest[0] - low) if rest else low
 
-    def get_state(self):
+    def get_state(self) -> dict[str, np.ndarray]:
         values = np.full(self.size, np.nan)
         values[: len(self._values)] = self._values
         return {"values": values, "count": np.array(self.count, "int64")}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
         self.count = int(state["count"])
         values = np.asarray(state["values"], "float64")
         self._values = values[: min(self.count, self.size)].tolist()

@@ -1,5 +1,7 @@
 """The base class of all rewards."""
 
+import numpy as np
+
 from keras_mtl.backend.registry import Configurable
 
 
@@ -18,14 +20,16 @@ class Reward(Configurable):
     0.25
     """
 
-    # Whether the loss on the same batch after the step is needed, which costs
-    # another forward pass.
+    # Whether the reward needs the loss on the same batch after the step, which
+    # costs another forward pass.
     needs_loss_after = False
 
-    def build(self, num_tasks):
+    def build(self, num_tasks: int) -> None:
         """Tells the reward the number of tasks. Later calls keep its state."""
 
-    def __call__(self, task, loss, loss_after=None):
+    def __call__(
+        self, task: int, loss: float, loss_after: float | None = None
+    ) -> float:
         """Computes the reward of a step.
 
         Args:
@@ -39,9 +43,9 @@ class Reward(Configurable):
         """
         raise NotImplementedError
 
-    def get_state(self):
+    def get_state(self) -> dict[str, np.ndarray]:
         """Returns what is remembered, a dict of name to array."""
         return {}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restores what `get_state` returned, in a reward that is built."""

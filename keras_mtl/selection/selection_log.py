@@ -1,6 +1,9 @@
 import math
 import operator
+import os
 from array import array
+from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,7 +30,7 @@ class SelectionLog:
         ValueError: If `tasks` is not a list of different names.
     """
 
-    def __init__(self, tasks):
+    def __init__(self, tasks: Sequence[str]):
         if (
             not isinstance(tasks, (list, tuple))
             or not tasks
@@ -43,10 +46,16 @@ class SelectionLog:
         self._propensities = array("d")
         self._rewards = array("d")
         self._losses = array("d")
-        # Where the runs of a joined log end, all but the last.
+        # The indices at which the runs of a joined log end, but for the last.
         self._ends = []
 
-    def append(self, task, propensity, reward, loss=math.nan):
+    def append(
+        self,
+        task: int,
+        propensity: float,
+        reward: float,
+        loss: float = math.nan,
+    ) -> None:
         """Adds a step.
 
         Args:
@@ -59,7 +68,8 @@ class SelectionLog:
             ValueError: If `task` is not one of the log's, `propensity` is not
                 in (0, 1], or `reward` is not finite.
         """
-        # All or nothing: a column that fails must not be longer than others.
+        # Everything is converted first: if one column fails, the others must
+        # not have become longer.
         task = operator.index(task)
         propensity, reward, loss = map(float, (propensity, reward, loss))
         if not 0 <= task < len(self.tasks):
@@ -67,7 +77,7 @@ class SelectionLog:
                 f"Expected `task` to be the index of one of {self.tasks}. "
                 f"Received: task={task}"
             )
-        # Sums of probabilities are rounded.
+        # A probability of 1 may be larger by the rounding of a sum.
         if not 0 < propensity < 1 + 1e-6:
             raise ValueError(
                 "Expected `propensity` to be a probability above 0. "
@@ -82,36 +92,36 @@ class SelectionLog:
         self._rewards.append(reward)
         self._losses.append(loss)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._tasks)
 
     @property
-    def task_indices(self):
+    def task_indices(self) -> np.ndarray:
         """The index of each step's task, int64 array of shape `(n,)`."""
         return np.array(self._tasks, "int64")
 
     @property
-    def propensities(self):
+    def propensities(self) -> np.ndarray:
         """The probability of each step's task, shape `(n,)`."""
         return np.array(self._propensities, "float64")
 
     @property
-    def rewards(self):
+    def rewards(self) -> np.ndarray:
         """The reward of each step, shape `(n,)`."""
         return np.array(self._rewards, "float64")
 
     @property
-    def losses(self):
+    def losses(self) -> np.ndarray:
         """The loss of each step, shape `(n,)`."""
         return np.array(self._losses, "float64")
 
     @property
-    def run_lengths(self):
+    def run_lengths(self) -> list[int]:
         """Number of steps of each of the runs that were joined, list."""
         ends = [0, *self._ends, len(self)]
         return [end - start for start, end in zip(ends, ends[1:])]
 
-    def balanced_propensities(self):
+    def balanced_propensities(self) -> np.ndarray:
         """The probability of each step's task, averaged over all joined runs.
 
         The probability of a task in a run is the harmonic mean of those that
@@ -135,7 +145,7 @@ class SelectionLog:
         return (np.array(lengths) @ means / len(self))[tasks]
 
     @classmethod
-    def join(cls, logs):
+    def join(cls, logs: Iterable["SelectionLog"]) -> "SelectionLog":
         """Joins the logs of several runs.
 
         Args:
@@ -179,7 +189,7 @@ class SelectionLog:
         self._rewards.extend(log._rewards)
         self._losses.extend(log._losses)
 
-    def get_state(self):
+    def get_state(self) -> dict[str, np.ndarray]:
         """Returns the steps, a dict of name to array."""
         return {
             "task_indices": self.task_indices,
@@ -189,7 +199,7 @@ class SelectionLog:
             "ends": np.array(self._ends, "int64"),
         }
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restores what `get_state` of a log of the same tasks returned.
 
         Raises:
@@ -202,7 +212,7 @@ class SelectionLog:
         self._losses = array("d", state["losses"])
         self._ends = [int(end) for end in state["ends"]]
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Saves the log to one file, without loss and without pickle.
 
         The file is written whole or not at all.
@@ -213,7 +223,7 @@ class SelectionLog:
         log_file.write(path, self.tasks, self.get_state())
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike) -> "SelectionLog":
         """Loads a log that `save` has written.
 
         Args:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class SizeProportional(Policy):
         which has no temperature.
     """
 
-    def __init__(self, temperature=1.0):
+    def __init__(self, temperature: float = 1.0):
         if not temperature > 0:
             raise ValueError(
                 "Expected `temperature` to be positive. "
@@ -41,7 +42,7 @@ class SizeProportional(Policy):
             )
         self.temperature = temperature
 
-    def build(self, sizes):
+    def build(self, sizes: Sequence[int | None]) -> None:
         sizes = list(sizes)
         if not all(size and math.isfinite(size) for size in sizes):
             raise ValueError(
@@ -54,9 +55,9 @@ class SizeProportional(Policy):
         self._probabilities = powers / powers.sum()
 
     @property
-    def probabilities(self):
+    def probabilities(self) -> np.ndarray:
         self.require_built()
         return self._probabilities.copy()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"SizeProportional(temperature={self.temperature})"

@@ -1,13 +1,16 @@
 """Random numbers, and state as plain arrays that any file format takes."""
 
 import random
+from typing import Any
 
 import numpy as np
 
 WORD = 2**64
 
 
-def make_generator(seed):
+def make_generator(
+    seed: int | np.random.Generator | None,
+) -> np.random.Generator:
     """Returns a NumPy generator, also from an integer, or from `None`."""
     if isinstance(seed, np.random.Generator):
         return seed
@@ -17,7 +20,7 @@ def make_generator(seed):
     return np.random.default_rng(seed)
 
 
-def generator_state(rng):
+def generator_state(rng: np.random.Generator) -> np.ndarray:
     """Returns the state of a generator of `make_generator`.
 
     Returns:
@@ -34,7 +37,7 @@ def generator_state(rng):
     return np.array([*words, state["has_uint32"], state["uinteger"]], "uint64")
 
 
-def set_generator_state(rng, words):
+def set_generator_state(rng: np.random.Generator, words: np.ndarray) -> None:
     """Sets the state that `generator_state` returned."""
     words = [int(word) for word in words]
     rng.bit_generator.state = {
@@ -48,7 +51,7 @@ def set_generator_state(rng, words):
     }
 
 
-def check_state(owner, state):
+def check_state(owner: Any, state: dict[str, np.ndarray]) -> None:
     """Raises an error unless `state` has the arrays of the owner's state."""
     expected = {k: np.shape(v) for k, v in owner.get_state().items()}
     received = {k: np.shape(v) for k, v in state.items()}

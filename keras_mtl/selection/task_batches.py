@@ -1,18 +1,22 @@
 """The endless batches of one task, from any kind of data that `fit` takes."""
 
 import types
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_mtl.backend.array_slices import ArraySlices
+from keras_mtl.backend.array_slices import shuffled_order
 from keras_mtl.backend.keras_internals import can_convert_arrays
-from keras_mtl.backend.keras_internals import check_data_cardinality
-from keras_mtl.backend.keras_internals import convert_to_sliceable
 from keras_mtl.backend.keras_internals import get_data_adapter
 from keras_mtl.backend.keras_internals import is_tf_dataset
 
 
-def task_batches(data, batch_size, shuffle, seed):
+def task_batches(
+    data: Any, batch_size: int, shuffle: bool, seed: int
+) -> "ArrayBatches | PyDatasetBatches | IteratorBatches":
     """Returns the batches of a task's data.
 
     Args:
@@ -36,7 +40,7 @@ def task_batches(data, batch_size, shuffle, seed):
     return IteratorBatches(data)
 
 
-def one_pass(data, batch_size):
+def one_pass(data: Any, batch_size: int) -> Iterator[tuple]:
     """Returns an iterable of the batches of one pass through a task's data."""
     if isinstance(data, (tuple, list)):
         adapter = get_data_adapter(*data, batch_size=batch_size)
@@ -46,40 +50,13 @@ def one_pass(data, batch_size):
         yield as_tensors(_checked(batch))
 
 
-def as_tensors(batch):
+def as_tensors(batch: Any) -> Any:
     """Makes tensors of a batch on PyTorch, which is not traced."""
     if keras.backend.backend() != "torch":
         return batch
     return keras.tree.map_structure(
         lambda x: x if x is None else keras.ops.convert_to_tensor(x), batch
     )
-
-
-def shuffled_order(count, seed, number):
-    """Returns the order of examples or batches in pass `number`, `(count,)`."""
-    order = np.arange(count)
-    np.random.default_rng([seed, number]).shuffle(order)
-    return order
-
-
-class ArraySlices:
-    """Examples of arrays by their indices, in a structure of NumPy arrays.
-
-    Args:
-        data: `(x, y)` or `(x, y, sample_weight)` of arrays.
-    """
-
-    def __init__(self, data):
-        check_data_cardinality(data)
-        self._slices = convert_to_sliceable(data, target_backend="numpy")
-        self.num_examples = keras.tree.flatten(self._slices)[0].array.shape[0]
-        if not self.num_examples:
-            raise ValueError("Expected at least one example. Received: none")
-
-    def __getitem__(self, indices):
-        return keras.tree.map_structure(
-            lambda x: x and x.convert_to_numpy(x[indices]), self._slices
-        )
 
 
 class ArrayBatches:
@@ -89,7 +66,7 @@ class ArrayBatches:
     size. Batch number `n` depends on the seed and on `n` alone.
     """
 
-    def __init__(self, data, batch_size, shuffle, seed):
+    def __init__(self, data: Any, batch_size: int, shuffle: bool, seed: int):
         self.arrays = data
         self._slices = ArraySlices(data)
         self.num_examples = self._slices.num_examples
@@ -100,13 +77,13 @@ class ArrayBatches:
         self._next = 0
         self._pass, self._order = None, None
 
-    def seek(self, index, seed):
+    def seek(self, index: int, seed: int) -> None:
         """Lets the next batch be that with this number, under this seed."""
         self._next = index
         self._seed = seed
         self._pass = None
 
-    def __next__(self):
+    def __next__(self) -> tuple:
         start = self._next * self._batch_size
         self._next += 1
         return self._slices[self._indices(start, start + self._batch_size)]
@@ -137,7 +114,9 @@ class PyDatasetBatches:
 
     arrays = None
 
-    def __init__(self, dataset, shuffle, seed):
+    def __init__(
+        self, dataset: keras.utils.PyDataset, shuffle: bool, seed: int
+    ):
         self._dataset = dataset
         self._shuffle = shuffle
         self._seed = seed
@@ -146,10 +125,10 @@ class PyDatasetBatches:
         self.num_batches = dataset.num_batches
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> None:
         return None
 
-    def seek(self, index, seed):
+    def seek(self, index: int, seed: int) -> None:
         """Lets the next batch be that with this number, under this seed.
 
         The data set is told of the passes before, in which it may shuffle.
@@ -162,7 +141,7 @@ class PyDatasetBatches:
             while (self._pass or 0) < index // self.num_batches:
                 self._begin(0 if self._pass is None else self._pass + 1)
 
-    def __next__(self):
+    def __next__(self) -> tuple:
         index = self._next
         self._next += 1
         if self.num_batches:
@@ -195,21 +174,22 @@ class IteratorBatches:
 
     arrays = None
 
-    def __init__(self, data):
+    def __init__(self, data: Any):
         self._data = data
         self._iterator = None
         self._taken = 0
         self.num_batches = None
-        # Keras would go on after the end of a generator with its beginning.
+        # A generator is not given to Keras's adapter, which would go on after
+        # its end with the batches of its beginning.
         if not isinstance(data, types.GeneratorType):
             self._adapter = get_data_adapter(data)
             self.num_batches = self._adapter.num_batches
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> None:
         return None
 
-    def seek(self, index, seed):
+    def seek(self, index: int, seed: int) -> None:
         """Lets the next batch be that with this number, by skipping others."""
         del seed
         if index < self._taken:
@@ -217,7 +197,7 @@ class IteratorBatches:
         while self._taken < index:
             next(self)
 
-    def __next__(self):
+    def __next__(self) -> tuple:
         if self._iterator is None:
             self._iterator = self._begin()
         try:

@@ -2,9 +2,11 @@ import concurrent.futures
 import json
 import math
 import threading
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_mtl.losses import missing_labels
 from keras_mtl.selection.exp3s import Exp3S
@@ -92,30 +94,17 @@ class TaskSampler(keras.utils.PyDataset):
 
     def __init__(
         self,
-        data,
-        policy="uniform",
-        reward=None,
-        batch_size=32,
-        steps_per_epoch=None,
-        shuffle=True,
-        seed=None,
-        workers=1,
+        data: dict[str, Any],
+        policy: str | Policy | type[Policy] | ArrayLike = "uniform",
+        reward: Any = None,
+        batch_size: int = 32,
+        steps_per_epoch: int | None = None,
+        shuffle: bool = True,
+        seed: int | np.random.Generator | None = None,
+        workers: int = 1,
     ):
         super().__init__(workers=workers)
-        if not isinstance(data, dict) or not data:
-            raise ValueError(
-                "Expected `data` to be a dict of task to its data. "
-                f"Received: {type(data).__name__}"
-            )
-        for name, value in (
-            ("batch_size", batch_size),
-            ("steps_per_epoch", steps_per_epoch),
-        ):
-            if value is not None and not value >= 1:
-                raise ValueError(
-                    f"Expected `{name}` to be positive. "
-                    f"Received: {name}={value}"
-                )
+        _check_arguments(data, batch_size, steps_per_epoch)
         self._log = SelectionLog(list(data))
         self.tasks = self._log.tasks
         self._rng = make_generator(seed)
@@ -161,14 +150,14 @@ class TaskSampler(keras.utils.PyDataset):
         return batches.num_batches * int(x.shape[0])
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         """Number of steps of an epoch."""
         return self.steps_per_epoch
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.steps_per_epoch
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple:
         """Chooses a task, and returns its batch with the task's name.
 
         For a training loop of one's own, `draw` and `update` tell more.
@@ -179,7 +168,7 @@ class TaskSampler(keras.utils.PyDataset):
         task, _, (x, *rest) = self.draw()
         return (x, *({self.tasks[task]: part} for part in rest))
 
-    def draw(self):
+    def draw(self) -> tuple[int, float, tuple]:
         """Chooses a task and takes its next batch.
 
         Returns:
@@ -202,7 +191,9 @@ class TaskSampler(keras.utils.PyDataset):
                 self._ready[task] = self._pool.submit(self._next_batch, task)
             return task, propensity, batch
 
-    def update(self, task, propensity, loss, loss_after=None):
+    def update(
+        self, task: int, propensity: float, loss: Any, loss_after: Any = None
+    ) -> None:
         """Tells the reward, the policy and the log of a step.
 
         Args:
@@ -212,8 +203,8 @@ class TaskSampler(keras.utils.PyDataset):
             loss_after: Its loss after the step, if `reward.needs_loss_after`.
         """
         with self._lock:
-            # Read when the next choice depends on it, so that until then the
-            # step is computed while Python does other things.
+            # The loss is read when the next choice depends on it. Until then,
+            # the step is computed while Python does other things.
             self._unread.append((task, propensity, loss, loss_after))
             if len(self._unread) > MAX_UNREAD:
                 self.read()
@@ -221,7 +212,7 @@ class TaskSampler(keras.utils.PyDataset):
     def _learns(self):
         return type(self.policy).update is not Policy.update
 
-    def read(self):
+    def read(self) -> None:
         """Lets the reward, the policy and the log know all steps so far."""
         unread, self._unread = self._unread, []
         for task, propensity, loss, loss_after in unread:
@@ -235,12 +226,12 @@ class TaskSampler(keras.utils.PyDataset):
             self._log.append(task, propensity, reward, loss)
 
     @property
-    def log(self):
+    def log(self) -> SelectionLog:
         with self._lock:
             self.read()
         return self._log
 
-    def peek(self, task):
+    def peek(self, task: int) -> tuple:
         """Returns the next batch of a task, which stays the next one.
 
         Args:
@@ -264,7 +255,7 @@ class TaskSampler(keras.utils.PyDataset):
         rest = [_of_task(part, name) for part in rest]
         return as_tensors((x, *rest))
 
-    def complete_tasks(self):
+    def complete_tasks(self) -> list[str]:
         """Returns the names of the tasks in whose labels none is missing."""
         y = {
             task: _of_task(batches.arrays[1], task)
@@ -273,7 +264,7 @@ class TaskSampler(keras.utils.PyDataset):
         }
         return missing_labels.complete(y, self.tasks)
 
-    def get_state(self):
+    def get_state(self) -> dict[str, np.ndarray]:
         """Returns all from which a training continues exactly.
 
         That is the state of the policy and the reward, the log, each task's
@@ -297,7 +288,7 @@ class TaskSampler(keras.utils.PyDataset):
                 },
             }
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restores what `get_state` returned.
 
         Arrays, and a `PyDataset`, are gone on with exactly. Of other data as
@@ -371,3 +362,19 @@ def _encode(names):
 
 def _decode(array):
     return json.loads(np.asarray(array, "uint8").tobytes().decode())
+
+
+def _check_arguments(data, batch_size, steps_per_epoch):
+    if not isinstance(data, dict) or not data:
+        raise ValueError(
+            "Expected `data` to be a dict of task to its data. "
+            f"Received: {type(data).__name__}"
+        )
+    for name, value in (
+        ("batch_size", batch_size),
+        ("steps_per_epoch", steps_per_epoch),
+    ):
+        if value is not None and not value >= 1:
+            raise ValueError(
+                f"Expected `{name}` to be positive. Received: {name}={value}"
+            )

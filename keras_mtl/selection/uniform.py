@@ -20,6 +20,6 @@ class Uniform(Policy):
     """
 
     @property
-    def probabilities(self):
+    def probabilities(self) -> np.ndarray:
         self.require_built()
         return np.full(self.num_tasks, 1 / self.num_tasks)

@@ -1,5 +1,7 @@
 """The problem of conflict-averse gradient descent."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
@@ -8,12 +10,20 @@ from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
 
-# Of a residual, in units of the largest multiplier.
+Tensor = Any
+
+
+# The rounding of a residual, in units of the largest multiplier.
 ROUNDING = 2e-6
 
 
 @compiled
-def conflict_averse(gramian, c=0.4, max_steps=30, tolerance=1e-6):
+def conflict_averse(
+    gramian: Tensor,
+    c: float = 0.4,
+    max_steps: int = 30,
+    tolerance: float = 1e-6,
+) -> Tensor:
     """Maximizes the least improvement of a task near the mean gradient.
 
     The direction `d` maximizes `min_i g_i @ d` over the ball
@@ -63,7 +73,8 @@ def conflict_averse(gramian, c=0.4, max_steps=30, tolerance=1e-6):
     mean = norms / ops.where(largest > 0, largest, 1.0) / num_tasks
     projections = product(mean[None], cosines)[0]
     radius = c * ops.sqrt(ops.relu(ops.sum(mean * projections)))
-    # An improvement of 1 in units of the least norm, seen by each task.
+    # An improvement of 1, in units of the least norm, is this much along the
+    # unit gradient of each task.
     share = inverse_norms / ops.maximum(ops.max(inverse_norms), 1e-30)
 
     def solve(level, start):
@@ -74,8 +85,8 @@ def conflict_averse(gramian, c=0.4, max_steps=30, tolerance=1e-6):
         y = y[0]
         squared = ops.sum(y * product(y[None], cosines)[0])
         largest = ops.max(y)
-        # The multipliers of a level near 0 that cannot be reached are large,
-        # and solve nothing.
+        # Where a level near 0 cannot be reached, the multipliers grow large and
+        # are not a solution.
         rounding = ROUNDING * (1.0 + largest)
         spurious = (level > 0) & (level <= rounding)
         spurious = spurious | (largest >= MAX_VALUE)
@@ -94,7 +105,8 @@ def conflict_averse(gramian, c=0.4, max_steps=30, tolerance=1e-6):
         level = ops.where(to_zero, 0.0, bound)
         return solve(level, ops.where(spurious, 0.0, y)), level
 
-    # Where a single task's constraint already is at the radius.
+    # The search begins where the constraint of one task alone has the distance
+    # of the radius.
     levels = (radius + projections) / ops.where(share > 0, share, 1.0)
     level = ops.min(ops.where(share > 0, levels, float("inf")))
     level = ops.where(ops.isfinite(level), level, 0.0)

@@ -1,5 +1,7 @@
 """Projections onto the dual cone of gradients."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
@@ -7,9 +9,11 @@ from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
 
+Tensor = Any
+
 
 @compiled
-def dual_cone_projection(gramian, vectors):
+def dual_cone_projection(gramian: Tensor, vectors: Tensor) -> Tensor:
     """Projects combinations of gradients onto the gradients' dual cone.
 
     The dual cone of the rows of `J` holds the directions `d` with

@@ -1,19 +1,26 @@
 """Multiplicative updates of probabilities that never underflow."""
 
 import math
+from typing import Any
 
 from keras import ops
+
+Tensor = Any
+
 
 # A probability that float32 cannot tell from 0 is kept here, so that its task
 # can come back.
 MIN_LOG_P = math.log(1e-37)
-# Larger gains are rounded to it: their sums stay in the range of float32.
+# Larger gains are taken for this one, so that their sums stay in the range of
+# float32.
 MAX_GAIN = 1e30
-# Stands for -inf, of which there may be no difference.
+# This stands for -inf: a difference of two infinities would be NaN.
 NOTHING = -3e38
 
 
-def exponentiated_gradient_step(log_p, gains, counted):
+def exponentiated_gradient_step(
+    log_p: Tensor, gains: Tensor, counted: Tensor
+) -> Tensor:
     """Multiplies probabilities by the exponentials of their gains.
 
     The result is `log(p * exp(gains) / sum(p * exp(gains)))`. Where a gain is

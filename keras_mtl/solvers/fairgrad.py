@@ -1,5 +1,7 @@
 """The equation of alpha-fair gradient descent."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
@@ -8,12 +10,20 @@ from keras_mtl.solvers.nash import STEP_RIDGE
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
 
+Tensor = Any
+
+
 # Bounds the weights where no solution exists, in units of the first guess.
 MAX_GROWTH = 1e5
 
 
 @compiled
-def fair_weights(gramian, alpha=2.0, max_steps=60, tolerance=1e-5):
+def fair_weights(
+    gramian: Tensor,
+    alpha: float = 2.0,
+    max_steps: int = 60,
+    tolerance: float = 1e-5,
+) -> Tensor:
     """Solves `G @ w = w ** (-1 / alpha)` for `w > 0`.
 
     It is the minimizer of the strictly convex `w @ G @ w / 2 - sum(u(w))`,
@@ -63,8 +73,8 @@ def fair_weights(gramian, alpha=2.0, max_steps=60, tolerance=1e-5):
     logs = ops.where(nonzero, ops.log(ops.where(nonzero, norms, 1.0)), 0.0)
     count = ops.maximum(ops.sum(ops.cast(nonzero, "float32")), 1.0)
     mean_log = ops.sum(logs) / count
-    # In units of their geometric mean, and y the weights in units of these,
-    # the equation is `cosines @ y = utility * y**-power`.
+    # With norms in units of their geometric mean, and `y` the weights in units
+    # of these norms, the equation is `cosines @ y = utility * y**-power`.
     logs = ops.where(nonzero, logs - mean_log, 0.0)
     utility = ops.exp((power - 1.0) * logs)
     first = ops.where(nonzero, ops.exp((power - 1.0) / (1 + power) * logs), 0.0)

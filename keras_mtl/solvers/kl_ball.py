@@ -1,22 +1,26 @@
 """Probabilities near the uniform ones, in the Kullback-Leibler divergence."""
 
 import math
+from typing import Any
 
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
 
+Tensor = Any
+
+
 # The widest bracket, 88 e-folds, times 175**-4 is the rounding of float32.
 CANDIDATES = 176
 ROUNDS = 4
-# Larger differences of logits are rounded to it: their ratio to the lower end
-# of the bracket must not leave the range of float32.
+# Larger logits are taken for this one, since the ratio of their differences to
+# the lower end of the bracket must not leave the range of float32.
 MAX_LOGIT = 1e30
 MIN_TEMPERATURE = 1e-7
 
 
 @compiled
-def project_onto_kl_ball(logits, radius):
+def project_onto_kl_ball(logits: Tensor, radius: float) -> Tensor:
     """Projects probabilities onto a ball around the uniform ones.
 
     The result minimizes `KL(p || q)`, with `q` proportional to `exp(logits)`,
@@ -54,8 +58,8 @@ def project_onto_kl_ball(logits, radius):
         return ops.full_like(logits, -math.log(logits.shape[0]))
     logits = logits - ops.max(logits)
     spread = ops.maximum(-ops.min(logits), MIN_TEMPERATURE)
-    shape = logits / spread  # Between -1 and 0.
-    high = spread  # The multiplier 0.
+    shape = logits / spread  # Its values are between -1 and 0.
+    high = spread  # This end of the bracket is the multiplier 0.
     low = ops.minimum(max(math.sqrt(8.0 * radius), MIN_TEMPERATURE), high)
     for _ in range(ROUNDS):
         low, high = _shrink(low, high, shape, radius)
@@ -65,11 +69,12 @@ def project_onto_kl_ball(logits, radius):
 def _shrink(low, high, shape, radius):
     """Returns the part of the bracket in which the divergence is `radius`."""
     fractions = ops.arange(CANDIDATES, dtype="float32") / (CANDIDATES - 1)
-    # At 1 the end of the bracket itself, not rounded: it may be the result.
+    # The last candidate is the end of the bracket itself, and not rounded: it
+    # may be the result.
     candidates = ops.where(
         fractions < 1, low * ops.exp(fractions * ops.log(high / low)), high
     )
-    # The largest is 0: nothing overflows.
+    # The largest logit is 0, so that no exponential overflows.
     logits = candidates[:, None] * shape
     p = ops.exp(logits)
     total = ops.sum(p, axis=-1)

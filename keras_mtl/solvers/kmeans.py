@@ -1,13 +1,19 @@
 """The best partition of numbers into groups."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
 
+Tensor = Any
+
 
 @compiled
-def kmeans_1d(points, num_groups, counted=None):
+def kmeans_1d(
+    points: Tensor, num_groups: int, counted: Tensor | None = None
+) -> Tensor:
     """Replaces each number by the mean of its group.
 
     The groups minimize the sum of the squared distances of the numbers to the

@@ -1,14 +1,20 @@
 """The Nash bargaining solution of gradients that share parameters."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
 
+Tensor = Any
+
+
 # Bounds alpha where no solution exists (opposite gradients). It shifts the
 # relative residual of task i by RIDGE * (alpha_i * norm_i)**2 only.
 RIDGE = 1e-8
-# In the Newton matrix alone, where it costs no accuracy: above the rounding
-# of float32, it keeps the matrix of a singular Gramian invertible.
+# This ridge is added to the Newton matrix alone, where it costs no accuracy.
+# Above the rounding of float32, it keeps the matrix of a singular Gramian
+# invertible.
 STEP_RIDGE = 1e-6
 # A Gramian with negative eigenvalues (TF32 noise) has no minimum to stop at.
 MAX_RELATIVE_WEIGHT = 1e5
@@ -16,7 +22,9 @@ MIN_SHRINKAGE = 1e-2
 
 
 @compiled
-def nash_bargaining(gramian, max_steps=40, tolerance=1e-5):
+def nash_bargaining(
+    gramian: Tensor, max_steps: int = 40, tolerance: float = 1e-5
+) -> Tensor:
     """Solves the Nash bargaining problem of `T` gradients.
 
     The solution is the `alpha > 0` with `G @ alpha = 1 / alpha`, the minimizer
@@ -97,7 +105,8 @@ def _best_multiple(gramian, unit):
 
 def _relative_step(gramian, norms, alpha):
     """The damped Newton step of `log(alpha)`, to first order."""
-    # Products and sums: a matrix product may be rounded to TF32 on a GPU.
+    # These are sums of products, since a matrix product may be rounded to TF32
+    # on a GPU.
     products = gramian * alpha
     ridge = ops.square(alpha * norms)
     residual = (

@@ -1,23 +1,35 @@
 """Quadratic programs over the non-negative orthant."""
 
+from typing import Any
+
 from keras import ops
 
-# In the Newton matrix alone, where it costs no accuracy: above the rounding
-# of float32, it keeps the matrix of a singular face invertible.
+Tensor = Any
+
+
+# This ridge is added to the Newton matrix alone, where it costs no accuracy.
+# Above the rounding of float32, it keeps the matrix of a singular face
+# invertible.
 RIDGE = 1e-5
-# A program that is not bounded below ends here.
+# The largest value at which a program that is not bounded below ends.
 MAX_VALUE = 1e4
-# Above this size of the faces' matrices, conjugate gradients come first.
+# Larger matrices of the faces make conjugate gradients come first.
 DIRECT_SIZE = 2**18
-# Above this size, a sum of products takes too much memory.
+# A sum of more products than this takes too much memory.
 PRODUCT_SIZE = 2**20
-# Solutions of pivots are not used above it.
+# The largest solution of pivots that is used.
 MAX_PIVOTED = 1e2
-# Up to this size, a pivot of all programs costs less than solving for faces.
+# For programs up to this size, pivots cost less than solving for faces.
 PIVOT_SIZE = 2**15
 
 
-def nonnegative_qp(matrix, linear, start=None, max_steps=100, tolerance=5e-7):
+def nonnegative_qp(
+    matrix: Tensor,
+    linear: Tensor,
+    start: Tensor | None = None,
+    max_steps: int = 100,
+    tolerance: float = 5e-7,
+) -> Tensor:
     """Minimizes `y @ matrix @ y / 2 + linear @ y` over `y >= 0`.
 
     The condition that it reaches is the natural residual
@@ -54,7 +66,8 @@ def nonnegative_qp(matrix, linear, start=None, max_steps=100, tolerance=5e-7):
         start = ops.zeros_like(linear)
     if programs * tasks**2 <= PIVOT_SIZE:
         y = _pivots(matrix, linear, tolerance)
-        # Else, the face is nearly singular: its inverse has lost the digits.
+        # Larger solutions are those of a nearly singular face, whose inverse
+        # has lost the digits.
         accurate = ops.max(y, axis=-1, keepdims=True) < MAX_PIVOTED
         start = ops.where(accurate, y, start)
 
@@ -104,7 +117,8 @@ def _pivots(matrix, linear, tolerance):
     """
     programs, tasks = linear.shape
     ridge = RIDGE * ops.eye(tasks)
-    # A variable may be small, next to others, and matter to a small gradient.
+    # The tolerance shrinks with the linear term: a variable that is small next
+    # to others may still matter to a small gradient.
     rounding = tolerance * ops.minimum(ops.abs(linear), 1.0)
 
     def negative(values):
@@ -145,7 +159,7 @@ def _pivots(matrix, linear, tolerance):
     return ops.where(ops.isfinite(y), ops.minimum(y, MAX_VALUE), 0.0)
 
 
-def product(vectors, matrix):
+def product(vectors: Tensor, matrix: Tensor) -> Tensor:
     """Returns `vectors @ matrix` for a symmetric `matrix`."""
     size = matrix.shape[0] * matrix.shape[1]
     for dimension in vectors.shape[:-1]:
@@ -156,7 +170,7 @@ def product(vectors, matrix):
     return ops.sum(vectors[..., None, :] * matrix, axis=-1)
 
 
-def unit_gramian(gramian):
+def unit_gramian(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the cosines of gradients, their norms, and 1 / norms.
 
     Where a gradient is zero, so are its row and its 1 / norm.
@@ -168,7 +182,7 @@ def unit_gramian(gramian):
     )
     cosines = inverse_norms[:, None] * gramian * inverse_norms
     identity = ops.eye(gramian.shape[0])
-    # The diagonal may be off by the rounding of the square roots.
+    # The diagonal is set to 1, from which the square roots are off by rounding.
     cosines = ops.clip(cosines, -1.0, 1.0) * (1.0 - identity)
     diagonal = identity * ops.cast(nonzero, "float32")
     return cosines + diagonal, norms, inverse_norms
@@ -190,7 +204,8 @@ def _face(y, gradient, together):
     violation = ops.where(positive, 0.0, ops.relu(-gradient))
     largest = ops.max(violation, axis=-1, keepdims=True)
     inside = ops.where(positive, ops.abs(gradient), 0.0)
-    # One enters where the face is at its minimum: it must enter downhill.
+    # One variable enters only where the face is at its minimum. Only from there
+    # does the step to the minimum of the larger face surely make it positive.
     at_minimum = ops.max(inside, axis=-1, keepdims=True) <= largest
     one = (violation >= largest) & at_minimum
     enters = (violation > 0) & (together | one)
@@ -231,7 +246,8 @@ def _search(matrix, y, gradient, direction):
     to_bound = ops.minimum(to_bound, 1.0)
     one = ops.ones_like(to_bound)
     lengths = ops.stack([one, one / 4, one / 16, to_bound])
-    # Where the rounding spoils the direction, one variable still gets lower.
+    # The last point moves one variable alone, which still lowers the objective
+    # where rounding spoils the direction.
     residual = _residual(y, gradient)
     worst = residual >= ops.max(residual, axis=-1, keepdims=True)
     diagonal = ops.maximum(ops.diagonal(matrix), 1.0)

@@ -1,12 +1,17 @@
 """Pseudo-inverses of Gramians."""
 
+from typing import Any
+
 from keras import ops
+
+Tensor = Any
+
 
 # Eigenvalues below the largest times T times this are the rounding of zero.
 EPSILON = 5e-7
 
 
-def nonzero_eigenvalues(gramian):
+def nonzero_eigenvalues(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the eigenvalues, which of them are not zero, and the vectors.
 
     Args:
@@ -17,7 +22,7 @@ def nonzero_eigenvalues(gramian):
         Tuple of the eigenvalues, shape `(T,)`, ascending; a boolean tensor of
         the same shape; and the eigenvectors, the columns of a `(T, T)` tensor.
     """
-    # Of entries of 1e-32, squares and products would underflow.
+    # Without this scale, products of entries of 1e-32 would underflow.
     scale = ops.max(ops.abs(gramian))
     scale = ops.where(scale > 0, scale, 1.0)
     eigenvalues, vectors = ops.eigh(gramian / scale)
@@ -26,7 +31,7 @@ def nonzero_eigenvalues(gramian):
     return eigenvalues * scale, nonzero, vectors
 
 
-def pseudo_solve(gramian, vector):
+def pseudo_solve(gramian: Tensor, vector: Tensor) -> Tensor:
     """The shortest `x` for which `gramian @ x` is nearest to `vector`.
 
     It solves the normal equations, with a relative error of about 1e-7 times
@@ -54,10 +59,11 @@ def pseudo_solve(gramian, vector):
     )
 
     def apply(vector):
-        # Products and sums: a matrix product may be rounded to TF32 on a GPU.
+        # These are sums of products, since a matrix product may be rounded to
+        # TF32 on a GPU.
         coordinates = ops.sum(vectors * vector[:, None], axis=0)
         return ops.sum(vectors * (inverse * coordinates), axis=1)
 
     solution = apply(vector)
-    # The eigenvectors' rounding, once more.
+    # A second step takes away the rounding of the eigenvectors.
     return solution + apply(vector - ops.sum(gramian * solution, axis=1))

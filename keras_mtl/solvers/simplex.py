@@ -1,5 +1,7 @@
 """Quadratic programs over the probability simplex."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
@@ -7,9 +9,16 @@ from keras_mtl.solvers.nonnegative import RIDGE
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import unit_gramian
 
+Tensor = Any
+
 
 @compiled
-def simplex_qp(gramian, linear=None, max_steps=40, tolerance=1e-6):
+def simplex_qp(
+    gramian: Tensor,
+    linear: Tensor | None = None,
+    max_steps: int = 40,
+    tolerance: float = 1e-6,
+) -> Tensor:
     """Minimizes `alpha @ G @ alpha / 2 + linear @ alpha` over the simplex.
 
     Without `linear`, `J.T @ alpha` is the point of least norm in the convex
@@ -55,7 +64,8 @@ def simplex_qp(gramian, linear=None, max_steps=40, tolerance=1e-6):
     scale = ops.maximum(ops.max(inverse_norms), 1e-30)
     # What one unit of each variable adds to the sum of the weights.
     share = inverse_norms / scale
-    # Zero where the sum is 1, and positive definite where it changes.
+    # The second term is constant where the sum is 1, and makes the matrix
+    # positive definite where the sum changes.
     matrix = cosines + share[:, None] * share
     if linear is None:
         y = nonnegative_qp(matrix, -share[None])[0]
@@ -75,7 +85,7 @@ def _with_sum_one(matrix, linear, share, max_steps, tolerance):
     """Finds the multiplier at which `share @ y` is 1, and returns `y`."""
     infinity = ops.full((), float("inf"), dtype="float32")
     safe_share = ops.where(share > 0, share, 1.0)
-    # At the solution, if a single variable is not zero.
+    # The multipliers of the solutions in which one variable alone is not zero.
     vertices = (ops.diagonal(matrix) / safe_share + linear) / safe_share
     multiplier = ops.min(ops.where(share > 0, vertices, infinity))
     multiplier = ops.where(ops.isfinite(multiplier), multiplier, 0.0)

@@ -1,9 +1,13 @@
 """The Euclidean projection onto the probability simplex."""
 
+from typing import Any
+
 from keras import ops
 
+Tensor = Any
 
-def project_onto_simplex(vector):
+
+def project_onto_simplex(vector: Tensor) -> Tensor:
     """Finds the point of the probability simplex nearest to `vector`.
 
     The projection is `max(vector - shift, 0)` with the `shift` for which it

@@ -21,13 +21,16 @@ def line(task, i):
     return f"{1 - i % 2}\t{task} review number{i} is {'good' * (i % 3)} ."
 
 
-@pytest.fixture
-def data_dir(tmp_path):
-    folder = tmp_path / "fdu_mtl"
+def write_all(folder):
     for task in TASKS:
         write(folder, task, "train", [line(task, i) for i in range(20)])
         write(folder, task, "test", [line(task, i) for i in range(20, 28)])
     return folder
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return write_all(tmp_path / "fdu_mtl")
 
 
 def decode(tokens, vocabulary):
@@ -44,9 +47,9 @@ def test_there_are_sixteen_tasks_of_which_fourteen_are_of_amazon():
 
 
 def test_texts_are_read_as_they_are(data_dir):
-    reviews = fdu_mtl.load_texts(data_dir, TASKS)
-    assert list(reviews) == list(TASKS)
-    train, test = reviews["books"]
+    reviews = fdu_mtl.load_reviews(data_dir, TASKS)
+    assert reviews.tasks == tuple(TASKS)
+    train, test = (split["books"] for split in reviews)
     assert (len(train.texts), len(test.texts)) == (20, 8)
     assert train.texts[:2] == [
         "books review number0 is  .",
@@ -62,7 +65,7 @@ def test_reads_latin1_and_tabs_in_texts(tmp_path):
     for end in ("\n", "\r\n"):
         for kind in ("train", "test"):
             write(tmp_path, "MR", kind, rows if kind == "train" else [], end)
-        train, _ = fdu_mtl.load_texts(tmp_path, ["MR"])["MR"]
+        train = fdu_mtl.load_reviews(tmp_path, ["MR"]).train["MR"]
         assert train.texts == ["caf\xe9 one\x85two", "a\tb"]
         np.testing.assert_array_equal(train.labels, [1.0, 0.0])
 
@@ -70,7 +73,9 @@ def test_reads_latin1_and_tabs_in_texts(tmp_path):
 def test_training_has_no_text_twice_and_none_of_the_test(tmp_path):
     write(tmp_path, "MR", "train", ["1\ta", "0\tb", "1\ta", "0\tc"])
     write(tmp_path, "MR", "test", ["0\tc", "0\tc", "1\td"])
-    train, test = fdu_mtl.load_texts(tmp_path, ["MR"])["MR"]
+    train, test = (
+        split["MR"] for split in fdu_mtl.load_reviews(tmp_path, ["MR"])
+    )
     assert train.texts == ["a", "b"]
     assert test.texts == ["c", "c", "d"]
 
@@ -151,14 +156,14 @@ def test_missing_file(data_dir):
     with pytest.raises(
         FileNotFoundError, match="without 'dvd.task.test'"
     ) as error:
-        fdu_mtl.load_texts(data_dir, ["books", "dvd"])
+        fdu_mtl.load_reviews(data_dir, ["books", "dvd"])
     assert f"Received: data_dir={str(data_dir)!r}" in str(error.value)
 
 
 @pytest.mark.parametrize("tasks", [["book"], [], ["books", "books"]])
 def test_wrong_tasks(data_dir, tasks):
     with pytest.raises(ValueError, match="different ones of .*Received: tasks"):
-        fdu_mtl.load_texts(data_dir, tasks)
+        fdu_mtl.load_reviews(data_dir, tasks)
 
 
 @pytest.mark.parametrize("broken", ["2\ttext", "no label", "1 text"])
@@ -174,3 +179,15 @@ def test_other_layout(data_dir, broken):
 def test_empty_split(data_dir, arguments):
     with pytest.raises(ValueError, match="each split.*of 'books'"):
         load(data_dir, **arguments)
+
+
+def test_the_form_of_earlier_versions_warns(data_dir):
+    new = fdu_mtl.load_reviews(data_dir, TASKS)
+    with pytest.warns(DeprecationWarning, match="load_reviews") as record:
+        old = fdu_mtl.load_texts(data_dir, TASKS)
+    assert record[0].filename == __file__
+    assert list(old) == list(TASKS)
+    for task, pair in old.items():
+        for reviews, split in zip(pair, new):
+            assert reviews.texts == split[task].texts
+            np.testing.assert_array_equal(reviews.labels, split[task].labels)

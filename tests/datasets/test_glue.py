@@ -1,7 +1,10 @@
 """GLUE, read from tiny files in the layout of the benchmark."""
 
+import sys
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from keras_mtl.datasets import glue
 
@@ -155,7 +158,6 @@ def test_empty_file(tmp_path):
 
 
 def test_metrics_are_those_of_scipy_and_the_formulas():
-    stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(0)
     labels = np.round(rng.uniform(0, 5, 200), 1)
     predictions = np.round(labels + rng.normal(size=200), 1)
@@ -193,6 +195,23 @@ def test_metrics_are_those_of_scipy_and_the_formulas():
         )
 
 
+@pytest.mark.parametrize(
+    "task, module, name",
+    [
+        ("stsb", "scipy", "SciPy"),
+        ("cola", "scipy", "SciPy"),
+        ("mrpc", "sklearn", "scikit-learn"),
+    ],
+)
+def test_says_what_to_install(monkeypatch, task, module, name):
+    monkeypatch.setitem(sys.modules, module, None)
+    message = rf'need {name}.*pip install "keras-mtl\[datasets\]"'
+    with pytest.raises(ImportError, match=message):
+        glue.metrics(task, [0, 1], [0, 1])
+    # Accuracy alone needs no library.
+    assert glue.metrics("rte", [0, 1], [0, 0]) == {"accuracy": 0.5}
+
+
 def test_metrics_that_are_not_defined_are_zero():
     assert glue.score("cola", [0, 1, 1], [1, 1, 1]) == 0.0
     assert glue.score("stsb", [0.0, 1.0, 5.0], [0.1, 0.1, 0.1]) == 0.0
@@ -200,6 +219,8 @@ def test_metrics_that_are_not_defined_are_zero():
 
 
 def test_a_prediction_that_is_not_finite_is_no_score():
+    found = glue.metrics("stsb", [0.0, 1.0, 5.0], [0.1, np.nan, 0.3])
+    assert np.isnan([*found.values()]).all()
     assert np.isnan(glue.score("stsb", [0.0, 1.0, 5.0], [0.1, np.nan, 0.3]))
 
 

@@ -9,13 +9,12 @@ HEIGHT, WIDTH = 3, 4
 SIZES = {"train": 11, "val": 5}
 
 
-@pytest.fixture
-def data_dir(tmp_path):
+def write(folder):
     """Images of one colour, which is their number over 100."""
     rng = np.random.default_rng(0)
     for split, size in SIZES.items():
         for kind in ("image", "label", "depth", "normal"):
-            (tmp_path / split / kind).mkdir(parents=True)
+            (folder / split / kind).mkdir(parents=True)
         for i in range(size):
             normal = rng.normal(size=(HEIGHT, WIDTH, 3))
             normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
@@ -31,8 +30,13 @@ def data_dir(tmp_path):
                 "normal": normal,
             }
             for kind, array in arrays.items():
-                np.save(tmp_path / split / kind / f"{i}.npy", array)
-    return tmp_path
+                np.save(folder / split / kind / f"{i}.npy", array)
+    return folder
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return write(tmp_path)
 
 
 def numbers(split):

@@ -58,10 +58,14 @@ def hydrogen_fluoride(index):
     return row(index, ["H", "F"], "[[0.,0.,0.],[0.,0.,0.92]]", properties)
 
 
-@pytest.fixture
-def rows():
+def molecules():
     methane = row(1, ["C", "H", "H", "H", "H"], METHANE_POSITIONS, METHANE)
     return [methane, *(hydrogen_fluoride(i) for i in range(2, 41))]
+
+
+@pytest.fixture
+def rows():
+    return molecules()
 
 
 def write(folder, rows, header=HEADER):

@@ -1,0 +1,40 @@
+"""What the data sets import, and what is imported only where it is used."""
+
+import ast
+import pathlib
+
+import pytest
+
+import keras_mtl
+
+PACKAGE = pathlib.Path(keras_mtl.__file__).parent
+
+
+def imported(nodes):
+    """Yields the names of the modules that nodes of a syntax tree import."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def trees(folder):
+    paths = sorted(folder.rglob("*.py"))
+    assert paths
+    return {path: ast.parse(path.read_text("utf-8")) for path in paths}
+
+
+@pytest.mark.parametrize(
+    "package, other", [("datasets", "selection"), ("selection", "datasets")]
+)
+def test_data_sets_and_selection_do_not_import_each_other(package, other):
+    for path, tree in trees(PACKAGE / package).items():
+        for name in imported(ast.walk(tree)):
+            assert not name.startswith(f"keras_mtl.{other}"), path
+
+
+def test_no_module_needs_what_only_some_functions_use():
+    for path, tree in trees(PACKAGE).items():
+        for name in imported(tree.body):
+            assert name.split(".")[0] not in ("scipy", "sklearn", "cma"), path
