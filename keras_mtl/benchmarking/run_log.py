@@ -5,8 +5,8 @@ import warnings
 
 from keras_mtl import weightings as weightings_module
 from keras_mtl.backend import files
-from keras_mtl.benchmarking.arguments import anew
 from keras_mtl.benchmarking.settings import describe
+from keras_mtl.benchmarking.training import anew
 from keras_mtl.metrics import metric_values
 
 # How the line of a run begins.

@@ -132,7 +132,7 @@ def _compare(data, epochs, weightings, **arguments):
     return benchmark(
         lambda: MultiTaskModel(*message_passing(qm9.TASKS)),
         train,
-        compile=compile_arguments,
+        compile_args=compile_arguments,
         weightings=weightings,
         epochs=epochs,
         batch_size=BATCH_SIZE,
