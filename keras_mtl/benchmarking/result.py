@@ -41,7 +41,7 @@ class BenchmarkResult:
         keys: Iterable[str],
         labels: Iterable[str],
         higher_is_better: Sequence[str] = (),
-        baseline: str | Mapping[str, float] | None = None,
+        baseline: str | dict[str, float] | None = None,
         scale: Mapping[str, float] | None = None,
     ) -> None:
         self.records = list(records)

@@ -31,7 +31,7 @@ class RunLog:
         weightings: Mapping[str, Any],
     ) -> None:
         self._path = path
-        self._runs = {}
+        self._runs: dict[tuple[int, str], dict[str, Any]] = {}
         if path is None:
             return
         described = {

@@ -18,7 +18,7 @@ class StepTimer(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._start = time.perf_counter()
-        self._epochs = []
+        self._epochs: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._open = True

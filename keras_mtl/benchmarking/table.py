@@ -82,7 +82,8 @@ def _rows(result: "BenchmarkResult") -> list[list[Cell]]:
             text = _format(mean, deviation, _digits(mean))
             row.append((text, mean == best[key]))
         row.append((f"{entry['mean_rank']:.2f}", False))
-        row.append((_format(*entry["delta_m"], 1, sign="+"), False))
+        mean, deviation = entry["delta_m"]
+        row.append((_format(mean, deviation, 1, sign="+"), False))
         row.append((f"{entry['relative_time']:.2f}", False))
         rows.append(row)
     return rows

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -40,7 +41,7 @@ class Training:
         self._fitting = fitting
         self._testing = testing
         self._callbacks = callbacks
-        self._ordered = None, fitting
+        self._ordered: tuple[int | None, Mapping[str, Any]] = None, fitting
 
     def prototype(self, weightings: Iterable[Any]) -> MultiTaskModel:
         """Returns a model that was compiled with each weighting, for checks."""
@@ -112,7 +113,7 @@ class Training:
             },
         }
 
-    def _arguments_of(self, seed: int) -> dict[str, Any]:
+    def _arguments_of(self, seed: int) -> Mapping[str, Any]:
         """Returns the arguments of `fit`, kept for the other runs of a seed."""
         if self._ordered[0] != seed:
             # Lets the arrays of the last seed go before there are new ones.

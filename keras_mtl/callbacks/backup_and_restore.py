@@ -72,8 +72,8 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
                 f"Received: backup_dir={backup_dir}"
             )
         self._metadata_path = os.path.join(backup_dir, METADATA)
-        self._backups = []
-        self._logs = []
+        self._backups: list[dict[str, Any]] = []
+        self._logs: list[tuple[int, dict[str, Any]]] = []
         self._is_restored = False
 
     def on_train_begin(self, logs: Any = None) -> None:

@@ -86,7 +86,7 @@ class GradientCosines(keras.callbacks.Callback):
 
     def _reset(self, tasks: Sequence[str]) -> None:
         self.tasks = list(tasks)
-        self.epoch = []
+        self.epoch: list[int] = []
         self.gramians = np.zeros((0, len(tasks), len(tasks)), "float32")
 
     @property

@@ -21,25 +21,23 @@ from keras_mtl.datasets import qm9
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.models import message_passing
 
-DEFAULTS = {
-    "epochs": 10,
-    "molecules": 10000,
-    "weightings": [
-        "equal",
-        "scale_invariant",
-        "uncertainty",
-        "igb_v1",
-        "nash_mtl",
-    ],
-}
+EPOCHS = 10
+MOLECULES = 10000
+WEIGHTINGS = [
+    "equal",
+    "scale_invariant",
+    "uncertainty",
+    "igb_v1",
+    "nash_mtl",
+]
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
 
 
 def run_demo(
-    epochs: int = DEFAULTS["epochs"],
-    molecules: int = DEFAULTS["molecules"],
-    weightings: Sequence[str] = DEFAULTS["weightings"],
+    epochs: int = EPOCHS,
+    molecules: int = MOLECULES,
+    weightings: Sequence[str] = WEIGHTINGS,
     seed: int = 0,
     output_dir: str | os.PathLike = "demo_results",
     export_dir: str | os.PathLike = "saved_models/qm9",
@@ -66,12 +64,12 @@ def run_demo(
         ValueError: If a weighting is not known.
     """
     output_dir = pathlib.Path(output_dir)
-    weightings = _by_name(weightings)
+    by_name = _by_name(weightings)
     data = _load(molecules, seed, data_dir)
     keeper = _BestModel()
     start = time.perf_counter()
     result = _compare(
-        data, epochs, weightings, seeds=[seed], on_run_end=keeper.update
+        data, epochs, by_name, seeds=[seed], on_run_end=keeper.update
     )
     seconds = time.perf_counter() - start
     print(f"\nMean absolute errors on {_size(data[2])} test molecules")
@@ -82,15 +80,18 @@ def run_demo(
     result.to_json(output_dir / "results.json")
     for path in _save_plots(result, output_dir):
         print(f"Saved {path}")
-    path = _export(keeper.model, export_dir)
-    print(f"Saved the model trained with {keeper.label} in {path}")
+    if keeper.model is None:
+        print("Saved no model: no run ended with finite validation errors")
+    else:
+        path = _export(keeper.model, export_dir)
+        print(f"Saved the model trained with {keeper.label} in {path}")
     return result
 
 
 def run_benchmark(
-    epochs: int = DEFAULTS["epochs"],
-    molecules: int = DEFAULTS["molecules"],
-    weightings: Sequence[str] = DEFAULTS["weightings"],
+    epochs: int = EPOCHS,
+    molecules: int = MOLECULES,
+    weightings: Sequence[str] = WEIGHTINGS,
     seeds: Sequence[int] = (0, 1, 2),
     path: str | os.PathLike = "benchmark.jsonl",
     data_dir: str | os.PathLike | None = None,
@@ -109,9 +110,9 @@ def run_benchmark(
     Returns:
         The `BenchmarkResult`.
     """
-    weightings = _by_name(weightings)
+    by_name = _by_name(weightings)
     data = _load(molecules, 0, data_dir)
-    result = _compare(data, epochs, weightings, seeds=seeds, path=path)
+    result = _compare(data, epochs, by_name, seeds=seeds, path=path)
     _print_table(result)
     return result
 
@@ -182,9 +183,10 @@ class _BestModel:
     """
 
     def __init__(self) -> None:
-        self._reference = None
+        self._reference: dict[str, float] | None = None
         self._delta_m = np.inf
-        self.model = self.label = None
+        self.model: MultiTaskModel | None = None
+        self.label: str | None = None
 
     def update(self, model: MultiTaskModel, record: dict[str, Any]) -> None:
         history = record["history"]

@@ -106,23 +106,22 @@ def _add_methods(commands: Any) -> None:
 def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     from keras_mtl.cli import demo
 
-    defaults = demo.DEFAULTS
     parser.add_argument(
         "--epochs",
         type=_positive,
-        default=defaults["epochs"],
+        default=demo.EPOCHS,
         help="epochs of each run",
     )
     parser.add_argument(
         "--molecules",
         type=_positive,
-        default=defaults["molecules"],
+        default=demo.MOLECULES,
         help="number of molecules for training, validation and test together",
     )
     parser.add_argument(
         "--weightings",
         nargs="+",
-        default=defaults["weightings"],
+        default=demo.WEIGHTINGS,
         metavar="NAME",
         help="names of `keras-mtl methods`; a + between two of them makes a "
         "chain (igb_v1+nash_mtl); the first one is the baseline of Δm",

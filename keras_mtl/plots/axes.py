@@ -3,6 +3,7 @@
 import math
 import typing
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def draw_line(
     )
 
 
-def style(ax: "Axes", grid: str, hidden: Sequence[str]) -> None:
+def style(ax: "Axes", grid: Literal["x", "y"], hidden: Sequence[str]) -> None:
     """Gives axes a faint grid, and hides some of the lines around them."""
     ax.spines[list(hidden)].set_visible(False)
     ax.grid(axis=grid, color="0.9", linewidth=0.8)
@@ -112,7 +113,7 @@ def set_title(ax: "Axes", title: str) -> None:
     ax.set_title(title, loc="left", fontsize=FONT_SIZE + 1)
 
 
-def add_legend(axes: Sequence["Axes"], tasks: Sequence[str]) -> None:
+def add_legend(axes: np.ndarray, tasks: Sequence[str]) -> None:
     """Names the lines of several panels to the right of them."""
     lines = {x.get_label(): x for ax in axes for x in ax.get_lines()}
     axes[0].figure.legend(

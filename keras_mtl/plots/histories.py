@@ -78,9 +78,9 @@ def _read(history: Any) -> list[tuple[str | None, dict, list[int]]]:
         length = max(map(len, history.values()))
         return [(None, history, list(range(1, length + 1)))]
     return [
-        (str(title), *rest)
+        (str(title), single, epochs)
         for title, values in history.items()
-        for _, *rest in _read(values)
+        for _, single, epochs in _read(values)
     ]
 
 
@@ -108,17 +108,16 @@ def _panels(count: int) -> np.ndarray:
 
 
 def _spans_decades(panels: Sequence[dict]) -> bool:
-    values = [
-        np.asarray(x, "float64") for panel in panels for x in panel.values()
-    ]
-    values = np.concatenate(values)
+    values = np.concatenate(
+        [np.asarray(x, "float64") for panel in panels for x in panel.values()]
+    )
     values = values[np.isfinite(values)]
     return bool(
         values.size and values.min() > 0 and values.max() > 20 * values.min()
     )
 
 
-def _label_axes(axes: Sequence["Axes"], label: str) -> None:
+def _label_axes(axes: np.ndarray, label: str) -> None:
     """Labels the panels at the left and those with none below."""
     specs = [ax.get_subplotspec() for ax in axes]
     for i, (ax, spec) in enumerate(zip(axes, specs, strict=True)):

@@ -31,7 +31,7 @@ def name_lines(ax: "Axes") -> None:
     for (y, x, i), position in zip(ends, positions, strict=True):
         line = ax.get_lines()[i]
         ax.annotate(
-            line.get_label(),
+            str(line.get_label()),
             xy=(x, y),
             xytext=(1.05, position),
             xycoords=("data", "axes fraction"),
@@ -53,7 +53,7 @@ def name_lines(ax: "Axes") -> None:
 
 def _end(ax: "Axes", line: "Line2D") -> tuple[float, float]:
     """Returns the height, as part of that of `ax`, and the epoch of the end."""
-    epochs, values = line.get_data()
+    epochs, values = map(np.asarray, line.get_data())
     finite = np.isfinite(values)
     if not finite.any():
         return 0.0, epochs[-1]
@@ -67,15 +67,15 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     Where neighbours overlap, they move to the mean of where each would put the
     group. All stay between 0 and 1, if there is room.
     """
-    groups = []
+    groups: list[tuple[float, int]] = []
     for i, position in enumerate(positions):
-        groups.append([position - i * gap, 1])
+        groups.append((position - i * gap, 1))
         while len(groups) > 1 and groups[-2][0] > groups[-1][0]:
             start, size = groups.pop()
             other, other_size = groups[-1]
             total = size + other_size
             mean = (start * size + other * other_size) / total
-            groups[-1] = [mean, total]
+            groups[-1] = mean, total
     starts = [start for start, size in groups for _ in range(size)]
     highest = max(0.0, 1.0 - gap * (len(positions) - 1))
     return [
