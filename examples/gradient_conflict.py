@@ -54,6 +54,7 @@ from keras import ops
 import keras_mtl
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing
+from keras_mtl.plots.axes import COLORS
 
 keras.utils.set_random_seed(0)
 
@@ -292,7 +293,7 @@ figure, axes = plt.subplots(
 for ax, (method, ways) in zip(axes.flat, runs.items()):
     ax.contour(*grid, 10 * first + second, 20, colors="0.8", linewidths=0.6)
     ax.plot([-7, 7], [-8.2, -8.2], color="0.6", linewidth=5)
-    for way, color in zip(ways, keras_mtl.plots.COLORS):
+    for way, color in zip(ways, COLORS):
         ax.plot(*way.T, color=color)
         ax.plot(*way[0], "o", color="black", markersize=4)
         ax.plot(*way[-1], "*", color=color, markersize=12, mec="black")

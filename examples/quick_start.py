@@ -205,7 +205,7 @@ decay = keras.optimizers.schedules.CosineDecay(2e-3, steps)
 result = keras_mtl.benchmark(
     build_model,
     train,
-    compile={
+    compile_args={
         "optimizer": keras.optimizers.Adam(decay),
         "loss": loss,
         "metrics": metrics,

@@ -181,7 +181,7 @@ def compare(problem, arguments):
     return keras_mtl.benchmark(
         problem.build,
         problem.train,
-        compile=problem.compile,
+        compile_args=problem.compile,
         weightings=compared(problem, arguments),
         seeds=arguments.seeds,
         epochs=arguments.epochs,

@@ -275,7 +275,7 @@ def compare(problem, weightings, arguments, baseline=None):
     return keras_mtl.benchmark(
         problem.build,
         problem.train,
-        compile=problem.compile,
+        compile_args=problem.compile,
         weightings=weightings,
         seeds=arguments.seeds,
         epochs=arguments.epochs,

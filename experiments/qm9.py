@@ -128,7 +128,7 @@ def compare(data, baseline, arguments, steps):
     return keras_mtl.benchmark(
         lambda: keras_mtl.MultiTaskModel(*message_passing(TASKS)),
         train,
-        compile=lambda: compile_arguments(TASKS, steps),
+        compile_args=lambda: compile_arguments(TASKS, steps),
         weightings={
             label: weighting_of(label) for label in arguments.weightings
         },

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+import pathlib
 import sys
 
 import keras
@@ -13,6 +14,7 @@ from keras_mtl.benchmarking import BenchmarkResult
 from keras_mtl.benchmarking import benchmark
 from keras_mtl.benchmarking import settings
 from keras_mtl.benchmarking import step_timer
+from keras_mtl.benchmarking.seeded_order import order_by_seed
 
 TASKS = ["sum", "max"]
 COMPILE = {
@@ -67,7 +69,7 @@ def run(weightings=("equal", "random"), model_class=ScriptedModel, **arguments):
     ScriptedModel.runs.clear()
     arguments = {
         "data": make_data(),
-        "compile": COMPILE,
+        "compile_args": COMPILE,
         "seeds": (0, 1),
         "progress": False,
         **arguments,
@@ -86,7 +88,7 @@ def test_a_run_is_training_by_hand():
     result = benchmark(
         build,
         (x, y),
-        compile={**COMPILE, "optimizer": optimizer},
+        compile_args={**COMPILE, "optimizer": optimizer},
         weightings=["equal", keras_mtl.weightings.ScaleInvariant()],
         seeds=(3, 4),
         progress=False,
@@ -105,7 +107,9 @@ def test_a_run_is_training_by_hand():
             **{**COMPILE, "optimizer": keras.optimizers.Adam(0.01)},
             weighting=record["label"],
         )
-        history = model.fit(x, y, verbose=0, **arguments).history
+        order = np.random.default_rng(record["seed"]).permutation(len(x))
+        labels = {task: values[order] for task, values in y.items()}
+        history = model.fit(x[order], labels, verbose=0, **arguments).history
         values = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
         assert record["history"].keys() == history.keys()
         for key in history:
@@ -132,7 +136,7 @@ def test_weightings_meet_the_same_parameters_and_batches():
     benchmark(
         build,
         (x, y),
-        compile=lambda: {**COMPILE, "optimizer": keras.optimizers.SGD(0.0)},
+        compile_args={**COMPILE, "optimizer": keras.optimizers.SGD(0.0)},
         weightings=["equal", "random", "uncertainty"],
         batch_size=8,
         callbacks=record_loss,
@@ -141,6 +145,106 @@ def test_weightings_meet_the_same_parameters_and_batches():
     equal, random, uncertainty = np.reshape(losses, (3, 4))
     np.testing.assert_allclose(random, equal, rtol=1e-6)
     np.testing.assert_allclose(uncertainty, equal, rtol=1e-6)
+
+
+def test_a_seed_has_batches_of_its_own(monkeypatch):
+    """Where Keras shuffles by the number of the epoch alone, too."""
+    seed_keras = keras.utils.set_random_seed
+    monkeypatch.setattr(
+        "keras_mtl.benchmarking.training.keras.utils.set_random_seed",
+        lambda seed: seed_keras(0),
+    )
+    losses = []
+    record_loss = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: losses.append(logs["sum_loss"])
+    )
+    run(
+        ["equal", "random", "igb_v1"],
+        keras_mtl.MultiTaskModel,
+        compile_args={**COMPILE, "optimizer": keras.optimizers.SGD(0.0)},
+        epochs=2,
+        batch_size=8,
+        callbacks=record_loss,
+    )
+    # By seed, weighting and epoch: the means until a batch.
+    losses = np.reshape(losses, (2, 3, 2, 4))
+    for weighting in (1, 2):
+        np.testing.assert_allclose(
+            losses[:, weighting], losses[:, 0], rtol=1e-6
+        )
+    assert np.all(np.abs(losses[0, :, :, 0] / losses[1, :, :, 0] - 1) > 1e-3)
+    # All take the same examples.
+    np.testing.assert_allclose(losses[..., -1], losses[0, 0, 0, -1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("split", [None, 0.3])
+def test_order_of_a_seed(split):
+    x = np.arange(10.0, dtype="float32")[:, None]
+    data = {"x": {"a": x, "b": -x}, "y": {"t": 2 * x, "u": None}}
+    data["sample_weight"] = {"t": 3 * x[:, 0], "u": None}
+    ordered = order_by_seed({**data, "validation_split": split}, seed=5)
+    kept = 10 if split is None else 7
+    order = np.random.default_rng(5).permutation(kept)
+    expected = [*order, *range(kept, 10)]
+    assert expected != list(range(10))
+    np.testing.assert_array_equal(ordered["x"]["a"][:, 0], expected)
+    np.testing.assert_array_equal(ordered["x"]["b"], -ordered["x"]["a"])
+    np.testing.assert_array_equal(ordered["y"]["t"], 2 * ordered["x"]["a"])
+    np.testing.assert_array_equal(
+        ordered["sample_weight"]["t"], 3 * ordered["x"]["a"][:, 0]
+    )
+    assert ordered["y"]["u"] is ordered["sample_weight"]["u"] is None
+    assert ordered["validation_split"] == split
+    np.testing.assert_array_equal(x[:, 0], range(10))
+
+
+def test_order_with_validation_data():
+    """Then Keras splits nothing off."""
+    x = np.arange(100)
+    ordered = order_by_seed(
+        {"x": x, "y": x, "validation_split": 0.5, "validation_data": (x, x)},
+        seed=0,
+    )
+    np.testing.assert_array_equal(
+        ordered["x"], np.random.default_rng(0).permutation(100)
+    )
+
+
+@pytest.mark.parametrize("kind", ["tensor", "series", "sparse"])
+def test_order_keeps_the_kind_of_arrays(kind):
+    values = np.arange(6.0, dtype="float32")
+    if kind == "tensor":
+        x = keras.ops.convert_to_tensor(values)
+    elif kind == "series":
+        x = pytest.importorskip("pandas").Series(values)
+    else:
+        sparse = pytest.importorskip("scipy.sparse")
+        x = sparse.coo_matrix(np.diag(values))
+    ordered = order_by_seed({"x": x, "y": values}, seed=1)["x"]
+    if kind == "sparse":
+        assert sparse.issparse(ordered)
+        ordered = ordered.toarray().sum(axis=1)
+    elif kind == "series":
+        assert type(ordered) is type(x)
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(ordered),
+        np.random.default_rng(1).permutation(6),
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"shuffle": False}, {"shuffle": "batch"}, {"x": [1, 2]}, {"y": None}],
+)
+def test_order_that_is_left(arguments):
+    x = np.arange(6)
+    fitting = {"x": x, "y": x, **arguments}
+    assert order_by_seed(fitting, seed=1) is fitting
+
+
+def test_arrays_of_different_lengths():
+    with pytest.raises(ValueError, match="same number of samples"):
+        run(data=(np.ones((5, 4)), make_data()[1]))
 
 
 def test_weightings_are_made_anew():
@@ -166,7 +270,7 @@ def test_labels():
     result = benchmark(
         lambda: build(ScriptedModel),
         make_data(),
-        compile=COMPILE,
+        compile_args=COMPILE,
         weightings=weightings,
         progress=False,
     )
@@ -223,7 +327,7 @@ def test_callables_are_called_for_each_run():
     result = run(
         ["equal"],
         keras_mtl.MultiTaskModel,
-        compile={**COMPILE, "optimizer": make_optimizer},
+        compile_args={**COMPILE, "optimizer": make_optimizer},
         callbacks=make_callbacks,
         epochs=5,
     )
@@ -433,6 +537,39 @@ def test_an_interrupted_benchmark_continues(tmp_path):
     assert str(again) == str(result)
 
 
+def test_a_file_of_version_0_1_continues(tmp_path):
+    """It was written before the argument `compile` had another name."""
+    old = pathlib.Path(__file__).with_name("files") / "benchmark_runs.jsonl"
+    x = np.arange(128, dtype="float32").reshape(32, 4) / 128
+    y = {task: getattr(x, task)(axis=-1, keepdims=True) for task in TASKS}
+    lines = [json.loads(line) for line in old.read_text().splitlines()]
+    for line in lines:
+        # They depend on where the tests run, and the version of Keras.
+        line["settings"]["backend"] = keras.backend.backend()
+        line["settings"]["model"] = settings.describe_model(build())
+    path = tmp_path / "runs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ended = []
+    result = run(
+        ["equal", "nash_mtl"],
+        keras_mtl.MultiTaskModel,
+        data=(x, y, {task: np.ones(32, "float32") for task in TASKS}),
+        epochs=2,
+        batch_size=8,
+        validation_split=0.25,
+        callbacks=[keras.callbacks.TerminateOnNaN()],
+        path=path,
+        on_run_end=lambda model, record: ended.append(record),
+    )
+    assert [(x["seed"], x["label"]) for x in ended] == [(1, "nash_mtl")]
+    assert len(result.records) == 4
+    first = {key: x for key, x in lines[0].items() if key != "settings"}
+    assert result.records[0] == first
+    # What is written now has the same settings.
+    *_, last = map(json.loads, path.read_text().splitlines())
+    assert last["settings"] == lines[1]["settings"]
+
+
 @pytest.mark.parametrize("kept", [1, 5, 11, 300, -1])
 def test_a_truncated_line_is_repeated(tmp_path, kept):
     path = tmp_path / "runs.jsonl"
@@ -462,7 +599,10 @@ def test_another_file_is_kept(tmp_path, text):
     [
         ({"epochs": 3}, "`fit/epochs` is 1 in the file and 3 now"),
         ({"batch_size": 4}, "`fit/batch_size` is None in the file and 4 now"),
-        ({"compile": {**COMPILE, "optimizer": "sgd"}}, "`compile/optimizer`"),
+        (
+            {"compile_args": {**COMPILE, "optimizer": "sgd"}},
+            "`compile/optimizer`",
+        ),
         (
             {"data": make_data(31)},
             r"`fit/x` is 'float32 array \(32, 4\) .*\(31",
@@ -560,10 +700,11 @@ def test_settings_do_not_depend_on_the_process():
         ({"weightings": []}, "with at least one. Received: weightings={}"),
         ({"weightings": ["equal", "equal"]}, r"more than one \['equal'\]"),
         ({"weightings": ["equal", "nosh_mtl"]}, "'nash_mtl'"),
-        ({"seeds": []}, r"different integers. Received: seeds=\[\]"),
-        ({"seeds": [1, 1]}, r"different integers. Received: seeds=\[1, 1\]"),
-        ({"seeds": [0.5]}, r"different integers. Received: seeds=\[0.5\]"),
-        ({"seeds": 3}, "a list of different integers. Received: seeds=3"),
+        ({"seeds": []}, r"0 or more. Received: seeds=\[\]"),
+        ({"seeds": [1, 1]}, r"0 or more. Received: seeds=\[1, 1\]"),
+        ({"seeds": [-1]}, r"0 or more. Received: seeds=\[-1\]"),
+        ({"seeds": [0.5]}, r"0 or more. Received: seeds=\[0.5\]"),
+        ({"seeds": 3}, "integers, 0 or more. Received: seeds=3"),
         ({"epochs": 0}, "at least 1. Received: epochs=0"),
         ({"epochs": 1.5}, "at least 1. Received: epochs=1.5"),
         ({"baseline": "nash_mtl"}, "'random'.*Received: 'nash_mtl'"),
@@ -579,9 +720,11 @@ def test_settings_do_not_depend_on_the_process():
         ({"build": None}, "Received: None of type"),
         ({"build": lambda: keras.Sequential()}, "new, uncompiled Multi"),
         (
-            {"compile": {**COMPILE, "weighting": "equal"}},
+            {"compile_args": {**COMPILE, "weighting": "equal"}},
             "to have no weighting",
         ),
+        ({"compile_args": None}, "Received: compile_args=None"),
+        ({"compile_args": "adam"}, "Received: compile_args=adam"),
         ({"weighting": "equal"}, r"Received: \['weighting'\]"),
         ({"y": 1}, r"Received: \['y'\]"),
     ],
@@ -595,9 +738,24 @@ def test_bad_input(arguments, message):
     )
 
 
+def test_old_name_of_compile_args():
+    with pytest.warns(DeprecationWarning, match="`compile_args` now") as seen:
+        result = benchmark(
+            lambda: build(ScriptedModel),
+            make_data(),
+            compile=COMPILE,
+            weightings=["equal"],
+            progress=False,
+        )
+    assert seen[0].filename == __file__
+    assert len(result.records) == 1
+    with pytest.raises(ValueError, match="its old name. Received: both"):
+        run(compile=COMPILE)
+
+
 def test_weightings_is_a_name():
     with pytest.raises(ValueError, match="Received: weightings=equal"):
-        benchmark(build, make_data(), compile=COMPILE, weightings="equal")
+        benchmark(build, make_data(), compile_args=COMPILE, weightings="equal")
 
 
 def test_build_returns_the_same_model():

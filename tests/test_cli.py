@@ -2,14 +2,19 @@
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
+from keras_mtl.benchmarking import BenchmarkResult
+from keras_mtl.cli import demo
 from keras_mtl.cli import main as cli
+from keras_mtl.datasets import qm9
 
 needs_qm9 = pytest.mark.skipif(
     importlib.util.find_spec("qm9pack") is None,
@@ -36,6 +41,29 @@ def test_demo_prints_plots_and_exports(tmp_path, monkeypatch, capsys):
     assert (exported / (saved or "saved_model.pb")).exists()
     # Nothing half-written stays beside it.
     assert list(exported.parent.iterdir()) == [exported]
+
+
+def test_demo_exports_nothing_that_is_not_finite(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+
+    def compare(*args, on_run_end, **kwargs):
+        errors = {f"val_{task}_mae": [math.nan] for task in qm9.TASKS}
+        record = {
+            "label": "equal",
+            "seed": 0,
+            "seconds_per_step": 1.0,
+            "metrics": {"mu_mae": math.nan},
+            "history": {"weight/mu": [1.0], "mu_loss": [math.nan], **errors},
+        }
+        on_run_end(None, record)
+        return BenchmarkResult([record], ["mu_mae"], ["equal"])
+
+    split = ({"atoms": np.zeros((1, 1))}, {})
+    monkeypatch.setattr(demo, "_load", lambda *args: (split, split, split, {}))
+    monkeypatch.setattr(demo, "_compare", compare)
+    demo.run_demo(output_dir=tmp_path / "a", export_dir=tmp_path / "b")
+    assert "Saved no model" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @needs_qm9

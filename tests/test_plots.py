@@ -18,6 +18,8 @@ from matplotlib.text import Text  # noqa: E402
 
 from keras_mtl import plots  # noqa: E402
 from keras_mtl.benchmarking import BenchmarkResult  # noqa: E402
+from keras_mtl.plots.axes import COLORS  # noqa: E402
+from keras_mtl.plots.line_names import spread  # noqa: E402
 from keras_mtl.selection import SelectionLog  # noqa: E402
 
 TASKS = ["mu", "alpha", "homo", "lumo", "r2", "zpve"]
@@ -127,7 +129,7 @@ def test_tasks_look_different(count):
 
 def test_colours_for_the_colour_blind():
     """Colours differ in red-green blindness too (Viénot et al., 1999)."""
-    rgb = np.array([colors.to_rgb(color) for color in plots.COLORS])
+    rgb = np.array([colors.to_rgb(color) for color in COLORS])
     linear = np.where(
         rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92
     )
@@ -183,15 +185,13 @@ def test_spread_against_scipy():
         positions = np.sort(rng.random(count)) * 0.4 + 0.3
         steps = 0.05 * np.arange(count)
         nearest = optimize.isotonic_regression(positions - steps).x + steps
-        result = plots._spread(positions.tolist(), 0.05)
+        result = spread(positions.tolist(), 0.05)
         if 0 <= nearest[0] and nearest[-1] <= 1:
             np.testing.assert_allclose(result, nearest, atol=1e-12)
         assert min(result) >= 0 and max(result) <= 1
         assert np.all(np.diff(result) >= 0.05 - 1e-12)
-    np.testing.assert_allclose(
-        plots._spread([0.0, 0.0, 0.0], 0.1), [0, 0.1, 0.2]
-    )
-    np.testing.assert_allclose(plots._spread([1.0, 1.0], 0.1), [0.9, 1.0])
+    np.testing.assert_allclose(spread([0.0, 0.0, 0.0], 0.1), [0, 0.1, 0.2])
+    np.testing.assert_allclose(spread([1.0, 1.0], 0.1), [0.9, 1.0])
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 7])
@@ -240,6 +240,13 @@ def test_validation_of_some_epochs():
     history["val_seg_loss"] = history["val_depth_loss"] = [3.0, 2.0, 1.0]
     ax = plots.task_losses(history, validation=True)
     assert list(ax.get_lines()[0].get_xdata()) == [2, 4, 6]
+
+
+def test_history_is_not_changed():
+    history = make_history()
+    history["seg_loss"] = np.array([1.0, np.inf, 2.0, 3.0])
+    plots.task_losses(history)
+    assert history["seg_loss"][1] == np.inf
 
 
 def test_one_epoch():
@@ -297,9 +304,12 @@ def test_task_selection():
     np.testing.assert_allclose(
         axes[0].get_lines()[0].get_ydata()[:2], [1.0, 1.0]
     )
+    for window in (0, -1):
+        with pytest.raises(ValueError, match=f"Received: window={window}"):
+            plots.task_selection(log, window=window)
     with pytest.raises(ValueError, match="Received: an empty log"):
         plots.task_selection(SelectionLog(["a"]))
-    with pytest.raises(ValueError, match="3 axes. Received: 1"):
+    with pytest.raises(ValueError, match="3 axes.*Received: 1"):
         plots.task_selection(log, Figure().subplots())
 
 
@@ -340,7 +350,7 @@ def test_gradient_cosines():
     conflict, zero, agreement = (
         colors.to_hex(image.cmap(image.norm(x))) for x in (-0.3, 0.0, 0.3)
     )
-    assert [conflict, agreement] == [x.lower() for x in plots.COLORS[1::-1]]
+    assert [conflict, agreement] == [x.lower() for x in COLORS[1::-1]]
     assert zero in ("#ffffff", "#fefeff", "#fffefe")
     draw(ax)
 
@@ -393,8 +403,8 @@ def test_delta_m():
     assert texts == ["+0.0", "−20.0 ± 2.0", "+5.0", "not defined"]
     assert [x.get_text() for x in ax.get_yticklabels()] == list(result)
     better, worse = ax.patches[1].get_facecolor(), ax.patches[2].get_facecolor()
-    assert colors.to_hex(better) == plots.COLORS[0].lower()
-    assert colors.to_hex(worse) == plots.COLORS[1].lower()
+    assert colors.to_hex(better) == COLORS[0].lower()
+    assert colors.to_hex(worse) == COLORS[1].lower()
     draw(ax)
     with pytest.raises(ValueError, match="at least one"):
         plots.delta_m({})

@@ -1,16 +1,54 @@
 """Checks and prepares the arguments of `benchmark`."""
 
+import warnings
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
-import keras
 import numpy as np
 
 from keras_mtl import weightings as weightings_module
-from keras_mtl.model import MultiTaskModel
 from keras_mtl.weightings.registry import WEIGHTINGS
 
+# Arguments of `compile`, or a function that returns them.
+CompileArgs = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
-def by_label(weightings):
+
+def renamed_compile_args(
+    compile_args: CompileArgs | None, fit_arguments: dict
+) -> CompileArgs:
+    """Takes the arguments of `compile` from their old name, too.
+
+    Args:
+        compile_args: The argument of `benchmark`.
+        fit_arguments: Its other arguments, from which the old name is removed.
+    """
+    old = fit_arguments.pop("compile", None)
+    if old is not None and compile_args is not None:
+        raise ValueError(
+            "Expected `compile_args` alone, since `compile` is its old name. "
+            "Received: both"
+        )
+    if old is not None:
+        warnings.warn(
+            "The argument `compile` of `benchmark` is named `compile_args` "
+            "now; the old name goes with the next version.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        compile_args = old
+    if not isinstance(compile_args, Mapping) and not callable(compile_args):
+        raise ValueError(
+            "Expected `compile_args` to be a dict of the arguments of "
+            "`MultiTaskModel.compile`, or a callable that returns one. "
+            f"Received: compile_args={compile_args}"
+        )
+    return compile_args
+
+
+def by_label(weightings: Any) -> dict[str, Any]:
     if isinstance(weightings, (list, tuple)):
         labels = [_label(weighting) for weighting in weightings]
         twice = sorted({x for x in labels if labels.count(x) > 1})
@@ -28,7 +66,7 @@ def by_label(weightings):
     return {str(label): value for label, value in weightings.items()}
 
 
-def _label(weighting):
+def _label(weighting: Any) -> str:
     if isinstance(weighting, str):
         return weighting
     if isinstance(weighting, (list, tuple)):
@@ -37,21 +75,24 @@ def _label(weighting):
     return WEIGHTINGS.name_of(kind) or kind.__name__
 
 
-def check_seeds(seeds):
+def check_seeds(seeds: Iterable[int]) -> list[int]:
     listed = list(seeds) if isinstance(seeds, Iterable) else []
     if (
         not listed
         or not all(isinstance(seed, (int, np.integer)) for seed in listed)
+        or min(listed) < 0
         or len(set(listed)) < len(listed)
     ):
         raise ValueError(
-            "Expected `seeds` to be a list of different integers. "
+            "Expected `seeds` to be a list of different integers, 0 or more. "
             f"Received: seeds={seeds}"
         )
     return [int(seed) for seed in listed]
 
 
-def check_training(build, data, epochs, fit_arguments):
+def check_training(
+    build: Callable, data: Any, epochs: int, fit_arguments: Mapping[str, Any]
+) -> None:
     if not callable(build):
         raise ValueError(
             "Expected `build` to be a callable that returns a new "
@@ -79,7 +120,7 @@ def check_training(build, data, epochs, fit_arguments):
         )
 
 
-def result_keys(metrics, tasks):
+def result_keys(metrics: Any, tasks: Sequence[str]) -> list[str]:
     if metrics is None:
         return [f"{task}_loss" for task in tasks]
     if not isinstance(metrics, dict):
@@ -97,48 +138,9 @@ def result_keys(metrics, tasks):
     ]
 
 
-def build_model(build):
-    model = build()
-    if not isinstance(model, MultiTaskModel) or model.compiled:
-        raise ValueError(
-            "Expected `build` to return a new, uncompiled MultiTaskModel at "
-            f"each call. Received: {model} of type {type(model)}"
-            f"{', compiled' if getattr(model, 'compiled', False) else ''}"
-        )
-    return model
-
-
-def compile_model(model, compile, weighting):
-    model.compile(**resolve(compile), weighting=anew(weighting))
-    return model
-
-
-def resolve(compile):
-    """Returns the arguments of `compile` with an optimizer of their own."""
-    arguments = dict(compile() if callable(compile) else compile)
-    if "weighting" in arguments:
-        raise ValueError(
-            "Expected `compile` to have no weighting, since `weightings` has. "
-            f"Received: compile={arguments}"
-        )
-    optimizer = arguments.get("optimizer")
-    if isinstance(optimizer, keras.Optimizer):
-        arguments["optimizer"] = anew(optimizer)
-    elif callable(optimizer):
-        arguments["optimizer"] = optimizer()
-    return arguments
-
-
-def anew(value):
-    """Copies what has a state, without the state."""
-    if isinstance(value, (list, tuple)):
-        return [anew(item) for item in value]
-    if isinstance(value, (weightings_module.Weighting, keras.Optimizer)):
-        return type(value).from_config(value.get_config())
-    return value
-
-
-def evaluate_arguments(data, test_data, fitting):
+def evaluate_arguments(
+    data: Any, test_data: Any, fitting: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns the arguments of `evaluate`."""
     steps = None
     if test_data is None and fitting["validation_data"] is not None:
@@ -154,13 +156,13 @@ def evaluate_arguments(data, test_data, fitting):
     }
 
 
-def as_arguments(data):
+def as_arguments(data: Any) -> dict[str, Any]:
     if not isinstance(data, tuple):
         return {"x": data}
     return dict(zip(("x", "y", "sample_weight"), data, strict=False))
 
 
-def as_list(values):
+def as_list(values: Any) -> list:
     if values is None:
         return []
     if isinstance(values, (list, tuple, set, frozenset)):

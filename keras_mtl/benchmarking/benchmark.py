@@ -1,41 +1,53 @@
-import keras
+import functools
+import os
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 from keras_mtl.benchmarking import arguments
 from keras_mtl.benchmarking.progress import progress_display
 from keras_mtl.benchmarking.result import BenchmarkResult
 from keras_mtl.benchmarking.run_log import RunLog
-from keras_mtl.benchmarking.settings import describe
-from keras_mtl.benchmarking.settings import describe_model
-from keras_mtl.benchmarking.step_timer import StepTimer
+from keras_mtl.benchmarking.training import Training
+from keras_mtl.model import MultiTaskModel
 
 
 def benchmark(
-    build,
-    data,
+    build: Callable[[], MultiTaskModel],
+    data: Any,
     *,
-    compile,
-    weightings,
-    seeds=(0,),
-    epochs=1,
-    batch_size=None,
-    validation_data=None,
-    test_data=None,
-    metrics=None,
-    higher_is_better=(),
-    baseline=None,
-    scale=None,
-    path=None,
-    callbacks=None,
-    on_run_end=None,
-    progress=True,
-    **fit_arguments,
-):
+    weightings: Sequence | dict[str, Any],
+    compile_args: arguments.CompileArgs | None = None,
+    seeds: Iterable[int] = (0,),
+    epochs: int = 1,
+    batch_size: int | None = None,
+    validation_data: Any = None,
+    test_data: Any = None,
+    metrics: dict[str, str | Sequence[str]] | Sequence[str] | None = None,
+    higher_is_better: Sequence[str] = (),
+    baseline: str | dict[str, float] | None = None,
+    scale: Mapping[str, float] | None = None,
+    path: str | os.PathLike | None = None,
+    callbacks: Any = None,
+    on_run_end: Callable[[MultiTaskModel, dict], Any] | None = None,
+    progress: bool = True,
+    **fit_arguments: Any,
+) -> BenchmarkResult:
     """Trains the same model with each weighting and seed.
 
     A run is `keras.utils.set_random_seed(seed)`, `build()`, `compile`, `fit`
     and `evaluate`: with one seed, all weightings start from the same parameters
     and see the same batches. The runs of a seed follow each other, so that a
     change in the machine's speed meets all weightings.
+
+    With arrays, each seed has batches of its own on every version of Keras:
+    before `fit` shuffles them, they are brought into the order
+    `np.random.default_rng(seed).permutation(len(x))`, which takes the memory of
+    a copy of them. (Of `validation_split`, that is the order of the training
+    part.) With `shuffle=False` or `shuffle="batch"`, and of data sets other
+    than arrays, the order is theirs.
 
     Example:
 
@@ -49,7 +61,9 @@ def benchmark(
     >>> result = keras_mtl.benchmark(
     ...     build,
     ...     (x, y),
-    ...     compile={"optimizer": "adam", "loss": {"sum": "mse", "max": "mse"}},
+    ...     compile_args={
+    ...         "optimizer": "adam", "loss": {"sum": "mse", "max": "mse"}
+    ...     },
     ...     weightings=["equal", "scale_invariant"],
     ...     seeds=range(3),
     ...     progress=False,
@@ -61,13 +75,14 @@ def benchmark(
         build: Callable that returns a new, uncompiled `MultiTaskModel`.
         data: Training data: a tuple `(x, y)` or `(x, y, sample_weight)`, or
             any data set that `fit` takes and that can be read several times.
-        compile: Dict of the arguments of `MultiTaskModel.compile` but
+        compile_args: Dict of the arguments of `MultiTaskModel.compile` but
             `weighting`, or a callable that returns one. Its optimizer can be a
             callable that returns one too; an instance is made anew from its
-            configuration for each run.
+            configuration for each run. (Its old name `compile` works for one
+            more version, with a `DeprecationWarning`.)
         weightings: List of what `keras_mtl.weightings.get` takes, or a dict of
             label to that. An instance is made anew from its configuration.
-        seeds: Integers.
+        seeds: Different integers, 0 or more.
         epochs: Epochs of each run.
         batch_size: As in `fit`, `evaluate` uses it too.
         validation_data: As in `fit`.
@@ -102,21 +117,10 @@ def benchmark(
         ValueError: If an argument is not as described, or if `path` holds runs
             with other settings, which are named.
     """
+    compile_args = arguments.renamed_compile_args(compile_args, fit_arguments)
     weightings = arguments.by_label(weightings)
     seeds = arguments.check_seeds(seeds)
     arguments.check_training(build, data, epochs, fit_arguments)
-    prototype = arguments.build_model(build)
-    for weighting in weightings.values():
-        arguments.compile_model(prototype, compile, weighting)
-    comparison = {
-        "keys": arguments.result_keys(metrics, prototype.tasks),
-        "labels": list(weightings),
-        "higher_is_better": higher_is_better,
-        "baseline": next(iter(weightings)) if baseline is None else baseline,
-        "scale": scale,
-    }
-    # So that what is wrong shows before the first run.
-    BenchmarkResult([], **comparison)
     fitting = {
         **arguments.as_arguments(data),
         "epochs": epochs,
@@ -125,51 +129,30 @@ def benchmark(
         **fit_arguments,
     }
     testing = arguments.evaluate_arguments(data, test_data, fitting)
-    settings = {
-        "backend": keras.backend.backend(),
-        "model": describe_model(prototype),
-        "compile": describe(arguments.resolve(compile)),
-        "fit": describe(fitting | {"verbose": None}),
-        "evaluate": describe(testing),
-        "callbacks": describe(callbacks),
-    }
+    training = Training(build, compile_args, fitting, testing, callbacks)
+    prototype = training.prototype(weightings.values())
+    compare = functools.partial(
+        BenchmarkResult,
+        keys=arguments.result_keys(metrics, prototype.tasks),
+        labels=list(weightings),
+        higher_is_better=higher_is_better,
+        baseline=baseline,
+        scale=scale,
+    )
+    # Wrong arguments of the comparison show now, before the first run.
+    compare([])
+    log = RunLog(path, training.settings(prototype), weightings)
     del prototype
-    log = RunLog(path, settings, weightings)
-    runs = [(s, label) for s in seeds for label in weightings]
-    records = []
-    remaining = sum(run not in log for run in runs)
-    with progress_display(progress, remaining, epochs) as display:
-        for seed, label in runs:
-            if (seed, label) not in log:
-                keras.utils.set_random_seed(seed)
-                model = arguments.compile_model(
-                    arguments.build_model(build), compile, weightings[label]
-                )
-                used = callbacks() if callable(callbacks) else callbacks
-                used = [display.start(label, seed), *arguments.as_list(used)]
-                record = {"label": label, "seed": seed}
-                record.update(_train(model, fitting, testing, used))
-                log.append(record)
-                display.end(record)
-                BenchmarkResult([record], **comparison)
-                if on_run_end is not None:
-                    on_run_end(model, record)
-            records.append(log[seed, label])
-    return BenchmarkResult(records, **comparison)
-
-
-def _train(model, fitting, testing, callbacks):
-    timer = StepTimer()
-    fitting = {"verbose": 0, **fitting, "callbacks": [timer, *callbacks]}
-    history = model.fit(**fitting).history
-    metrics = model.evaluate(**testing, verbose=0, return_dict=True)
-    return {
-        "epochs": len(history["loss"]),
-        "seconds": timer.seconds,
-        "seconds_per_step": timer.seconds_per_step,
-        "metrics": {key: float(value) for key, value in metrics.items()},
-        "history": {
-            key: [float(value) for value in values]
-            for key, values in history.items()
-        },
-    }
+    runs = [(seed, label) for seed in seeds for label in weightings]
+    missing = [run for run in runs if run not in log]
+    with progress_display(progress, len(missing), epochs) as display:
+        for seed, label in missing:
+            callback = display.start(label, seed)
+            model, run = training.run(seed, weightings[label], callback)
+            record = {"label": label, "seed": seed, **run}
+            log.append(record)
+            display.end(record)
+            compare([record])
+            if on_run_end is not None:
+                on_run_end(model, record)
+    return compare([log[run] for run in runs])

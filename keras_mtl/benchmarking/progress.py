@@ -1,52 +1,46 @@
 """What shows the progress of a benchmark."""
 
+from typing import Any
+
 import keras
 
 
-def progress_display(progress, runs, epochs):
-    if not progress:
-        return _Silent(runs, epochs)
-    try:
-        import rich
-        import rich.progress
-    except ImportError:
-        return _Lines(runs, epochs)
-    console = rich.get_console()
-    # In a notebook, rich's bar would need a widget that is not saved with it.
-    return (_Bar if console.is_terminal else _Lines)(runs, epochs)
+class Progress:
+    """Shows nothing; the base of what shows the progress.
 
+    Args:
+        runs: Number of runs.
+        epochs: Number of epochs of each run.
+    """
 
-class _Silent:
-    """Shows nothing; the base of what shows the progress."""
-
-    def __init__(self, runs, epochs):
+    def __init__(self, runs: int, epochs: int) -> None:
         self.runs = runs
         self.epochs = epochs
         self.run = 0
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         pass
 
-    def start(self, label, seed):
+    def start(self, label: str, seed: int) -> keras.callbacks.Callback:
         """Returns the callback of the next run."""
         self.run += 1
         self.title = f"[{self.run}/{self.runs}] {label}, seed {seed}"
         return keras.callbacks.LambdaCallback(on_epoch_end=self.show_epoch)
 
-    def show_epoch(self, epoch, logs):
+    def show_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         pass
 
-    def end(self, record):
+    def end(self, record: dict[str, Any]) -> None:
         pass
 
 
-class _Lines(_Silent):
+class ProgressLines(Progress):
     """Prints one line a run."""
 
-    def end(self, record):
+    def end(self, record: dict[str, Any]) -> None:
         loss = record["history"]["loss"][-1]
         print(
             f"{self.title}: {record['epochs']} epochs, loss {loss:.4g}, "
@@ -55,10 +49,10 @@ class _Lines(_Silent):
         )
 
 
-class _Bar(_Silent):
-    """Shows a bar over the epochs of all runs."""
+class ProgressBar(Progress):
+    """Shows rich's bar over the epochs of all runs."""
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         from rich import progress
 
         self._bar = progress.Progress(
@@ -73,18 +67,32 @@ class _Bar(_Silent):
         self._bar.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         self._bar.stop()
 
-    def start(self, label, seed):
+    def start(self, label: str, seed: int) -> keras.callbacks.Callback:
         callback = super().start(label, seed)
         self._bar.update(self._task, description=self.title, state="")
         return callback
 
-    def show_epoch(self, epoch, logs):
+    def show_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         state = f"epoch {epoch + 1}/{self.epochs}, loss {logs['loss']:.4g}"
         self._bar.update(self._task, advance=1, state=state)
 
-    def end(self, record):
+    def end(self, record: dict[str, Any]) -> None:
         done = self.run * self.epochs
         self._bar.update(self._task, completed=done)
+
+
+def progress_display(progress: bool, runs: int, epochs: int) -> Progress:
+    """Returns a bar where rich is installed and can draw one, else lines."""
+    if not progress:
+        return Progress(runs, epochs)
+    try:
+        import rich
+        import rich.progress
+    except ImportError:
+        return ProgressLines(runs, epochs)
+    # In a notebook, rich's bar would need a widget that is not saved with it.
+    kind = ProgressBar if rich.get_console().is_terminal else ProgressLines
+    return kind(runs, epochs)

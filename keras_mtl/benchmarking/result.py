@@ -1,11 +1,21 @@
 import csv
 import io
 import math
+import os
 import statistics
+import typing
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 from keras_mtl import metrics as task_metrics
 from keras_mtl.backend import files
+from keras_mtl.benchmarking import table
 from keras_mtl.benchmarking.arguments import as_list
+
+if typing.TYPE_CHECKING:
+    import rich.table
 
 
 class BenchmarkResult:
@@ -27,13 +37,13 @@ class BenchmarkResult:
 
     def __init__(
         self,
-        records,
-        keys,
-        labels,
-        higher_is_better=(),
-        baseline=None,
-        scale=None,
-    ):
+        records: Iterable[dict[str, Any]],
+        keys: Iterable[str],
+        labels: Iterable[str],
+        higher_is_better: Sequence[str] = (),
+        baseline: str | dict[str, float] | None = None,
+        scale: Mapping[str, float] | None = None,
+    ) -> None:
         self.records = list(records)
         self.keys = list(keys)
         self.labels = list(labels)
@@ -46,7 +56,7 @@ class BenchmarkResult:
         for record in self.records:
             self._check_record(record)
 
-    def _check_keys(self, argument, keys):
+    def _check_keys(self, argument: str, keys: Iterable[str]) -> None:
         unknown = [key for key in keys if key not in self.keys]
         if unknown:
             raise ValueError(
@@ -54,7 +64,7 @@ class BenchmarkResult:
                 f"{self.keys}. Received: {unknown}"
             )
 
-    def _check_baseline(self):
+    def _check_baseline(self) -> None:
         if isinstance(self.baseline, dict):
             # Raises an error if Δm is not defined for these.
             ones = dict.fromkeys(self.keys, 1.0)
@@ -65,7 +75,7 @@ class BenchmarkResult:
                 f"The labels are {self.labels}. Received: {self.baseline!r}"
             )
 
-    def _check_record(self, record):
+    def _check_record(self, record: dict[str, Any]) -> None:
         missing = [key for key in self.keys if key not in record["metrics"]]
         if missing:
             raise ValueError(
@@ -73,14 +83,16 @@ class BenchmarkResult:
                 f"which is {list(record['metrics'])}. Received: {missing}"
             )
 
-    def results(self, label, seed):
+    def results(self, label: str, seed: int) -> dict[str, float]:
         """Returns a run's results, scaled: dict of key to value."""
         metrics = self._record(label, seed)["metrics"]
         return {
             key: metrics[key] * self.scale.get(key, 1.0) for key in self.keys
         }
 
-    def histories(self, seed=None):
+    def histories(
+        self, seed: int | None = None
+    ) -> dict[str, dict[str, list[float]]]:
         """Returns the histories with one seed, by default the first.
 
         Returns:
@@ -89,7 +101,7 @@ class BenchmarkResult:
         seed = self.records[0]["seed"] if seed is None else seed
         return {x: self._record(x, seed)["history"] for x in self.labels}
 
-    def _record(self, label, seed):
+    def _record(self, label: str, seed: int) -> dict[str, Any]:
         for record in self.records:
             if (record["label"], record["seed"]) == (label, seed):
                 return record
@@ -98,10 +110,7 @@ class BenchmarkResult:
             f"Received: label={label!r}, seed={seed}"
         )
 
-    def _of(self, label):
-        return [x for x in self.records if x["label"] == label]
-
-    def summary(self):
+    def summary(self) -> dict[str, dict[str, Any]]:
         """Compares the weightings over all seeds.
 
         Returns:
@@ -120,14 +129,14 @@ class BenchmarkResult:
             for label, x in summary.items()
         }
         ranks = task_metrics.mean_rank(means, self.higher_is_better)
-        unit = summary[self._time_unit()]["seconds_per_step"]
+        unit = summary[self.time_unit()]["seconds_per_step"]
         for label, entry in summary.items():
             entry["mean_rank"] = ranks[label]
             entry["relative_time"] = entry["seconds_per_step"] / unit
         return summary
 
-    def _summary_of(self, label):
-        records = self._of(label)
+    def _summary_of(self, label: str) -> dict[str, Any]:
+        records = [x for x in self.records if x["label"] == label]
         runs = [self.results(label, x["seed"]) for x in records]
         times = [x["seconds_per_step"] for x in records]
         changes = [self._delta_m(label, x["seed"]) for x in records]
@@ -141,7 +150,7 @@ class BenchmarkResult:
             "runs": len(runs),
         }
 
-    def _delta_m(self, label, seed):
+    def _delta_m(self, label: str, seed: int) -> float:
         baseline = self.baseline
         if not isinstance(baseline, dict):
             baseline = self.results(baseline, seed)
@@ -151,52 +160,13 @@ class BenchmarkResult:
             return math.nan
         return task_metrics.delta_m(results, baseline, self.higher_is_better)
 
-    def _time_unit(self):
+    def time_unit(self) -> str:
+        """Returns the label whose time of a step is 1."""
         if not isinstance(self.baseline, dict):
             return self.baseline
         return "equal" if "equal" in self.labels else self.labels[0]
 
-    def _cells(self):
-        """Returns rows of `(text, is the best one)`, without the header."""
-        summary = self.summary()
-        best = {key: self._best(summary, key) for key in self.keys}
-        rows = []
-        for label, entry in summary.items():
-            row = [(label, False)]
-            for key, (mean, deviation) in entry["metrics"].items():
-                text = _format(mean, deviation, _digits(mean))
-                row.append((text, mean == best[key]))
-            row.append((f"{entry['mean_rank']:.2f}", False))
-            row.append((_format(*entry["delta_m"], 1, sign="+"), False))
-            row.append((f"{entry['relative_time']:.2f}", False))
-            rows.append(row)
-        return rows
-
-    def _best(self, summary, key):
-        means = [entry["metrics"][key][0] for entry in summary.values()]
-        means = [mean for mean in means if math.isfinite(mean)] or [None]
-        return max(means) if key in self.higher_is_better else min(means)
-
-    def _grid(self):
-        """Returns the header and the rows; many results go down the page."""
-        header = ["weighting", *self.keys, "rank", "Δm (%)", "time"]
-        grid = [[(text, False) for text in header], *self._cells()]
-        if len(self.keys) > 4:
-            grid = [list(column) for column in zip(*grid, strict=True)]
-        return grid
-
-    def _caption(self):
-        seeds = len({record["seed"] for record in self.records})
-        spread = "Mean ± standard deviation of {} seeds"
-        spread = spread.format(seeds) if seeds > 1 else "One seed"
-        given = isinstance(self.baseline, dict)
-        baseline = "the given values" if given else self.baseline
-        return (
-            f"{spread}. Δm: mean change against {baseline}, lower is better. "
-            f"Time: of a step, {self._time_unit()} = 1."
-        )
-
-    def table(self):
+    def table(self) -> "rich.table.Table":
         """Returns the comparison as a `rich.table.Table`.
 
         The best value of each key is bold.
@@ -204,51 +174,15 @@ class BenchmarkResult:
         Raises:
             ImportError: If rich is not installed.
         """
-        try:
-            import rich.box
-            import rich.table
-            import rich.text
-        except ImportError as error:
-            raise ImportError(
-                "`table` needs rich: pip install keras-mtl[plots]. "
-                "Without it, print the result."
-            ) from error
-        header, *rows = self._grid()
-        table = rich.table.Table(
-            box=rich.box.SIMPLE,
-            padding=(0, 1, 0, 0),
-            show_edge=False,
-            caption=self._caption(),
-            caption_justify="left",
-        )
-        for i, (text, _) in enumerate(header):
-            table.add_column(
-                rich.text.Text(text),
-                justify="right" if i else "left",
-                no_wrap=not i,
-            )
-        for row in rows:
-            table.add_row(
-                *(rich.text.Text(t, "bold" if best else "") for t, best in row)
-            )
-        return table
+        return table.as_rich(self)
 
-    def __str__(self):
-        texts = [[text for text, _ in row] for row in self._grid()]
-        widths = [max(map(len, x)) for x in zip(*texts, strict=True)]
-        lines = []
-        for first, *others in texts:
-            cells = [first.ljust(widths[0])]
-            for text, width in zip(others, widths[1:], strict=True):
-                cells.append(text.rjust(width))
-            lines.append("  ".join(cells))
-        rule = "-" * len(lines[0])
-        return "\n".join([lines[0], rule, *lines[1:], rule, self._caption()])
+    def __str__(self) -> str:
+        return table.as_text(self)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return str(self)
 
-    def to_csv(self, path):
+    def to_csv(self, path: str | os.PathLike) -> None:
         """Writes the summary to a CSV file, one row a weighting."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
@@ -262,7 +196,7 @@ class BenchmarkResult:
             writer.writerow([label, *cells, *(entry[key] for key in others)])
         files.write(path, file.getvalue())
 
-    def to_json(self, path):
+    def to_json(self, path: str | os.PathLike) -> None:
         """Writes the summary and the records to a JSON file.
 
         Values that are not finite are written as `null`.
@@ -278,24 +212,8 @@ class BenchmarkResult:
         files.write(path, files.to_json(content, indent=1) + "\n")
 
 
-def _mean_and_deviation(values):
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     if not all(map(math.isfinite, values)):
         return math.nan, math.nan
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
     return statistics.fmean(values), deviation
-
-
-def _digits(value):
-    """Returns the number of decimals that shows four significant digits."""
-    if value == 0 or not math.isfinite(value):
-        return 3
-    return max(0, 3 - math.floor(math.log10(abs(value))))
-
-
-def _format(mean, deviation, digits, sign=""):
-    kind = "f" if digits <= 7 else "e"
-    digits = min(digits, 3) if kind == "e" else digits
-    text = f"{mean:{sign}.{digits}{kind}}"
-    if math.isfinite(deviation):
-        text += f" ± {deviation:.{digits}{kind}}"
-    return text

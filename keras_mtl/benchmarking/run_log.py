@@ -2,11 +2,13 @@ import json
 import math
 import os
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from keras_mtl import weightings as weightings_module
 from keras_mtl.backend import files
-from keras_mtl.benchmarking.arguments import anew
 from keras_mtl.benchmarking.settings import describe
+from keras_mtl.benchmarking.training import anew
 from keras_mtl.metrics import metric_values
 
 # How the line of a run begins.
@@ -14,11 +16,22 @@ _LINE_START = '{"label": '
 
 
 class RunLog:
-    """The runs that are done, by seed and label, and their file."""
+    """The runs that are done, by seed and label, and their file.
 
-    def __init__(self, path, settings, weightings):
+    Args:
+        path: As of `benchmark`.
+        settings: What all runs have in common, in JSON.
+        weightings: Dict of label to weighting.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike | None,
+        settings: dict[str, Any],
+        weightings: Mapping[str, Any],
+    ) -> None:
         self._path = path
-        self._runs = {}
+        self._runs: dict[tuple[int, str], dict[str, Any]] = {}
         if path is None:
             return
         described = {
@@ -34,9 +47,9 @@ class RunLog:
         for record in _read_records(path):
             self._add(record)
 
-    def _add(self, record):
+    def _add(self, record: dict[str, Any]) -> None:
         settings = record.pop("settings")
-        # A weighting that is not of this benchmark may differ.
+        # The file may hold runs of other weightings, which are not compared.
         own = next(iter(self._settings.values()))
         own = {**own, "weighting": settings["weighting"]}
         differences = _differences(
@@ -50,13 +63,14 @@ class RunLog:
             )
         self._runs[record["seed"], record["label"]] = record
 
-    def __contains__(self, run):
+    def __contains__(self, run: tuple[int, str]) -> bool:
         return run in self._runs
 
-    def __getitem__(self, run):
+    def __getitem__(self, run: tuple[int, str]) -> dict[str, Any]:
         return self._runs[run]
 
-    def append(self, record):
+    def append(self, record: dict[str, Any]) -> None:
+        """Adds a run, and writes it to the disk before returning."""
         self._runs[record["seed"], record["label"]] = record
         if self._path is None:
             return
@@ -68,7 +82,7 @@ class RunLog:
             os.fsync(file.fileno())
 
 
-def _read_records(path):
+def _read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Reads the runs of a file; removes a last line that is not whole."""
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -88,7 +102,7 @@ def _read_records(path):
     return records
 
 
-def _parse(line, path):
+def _parse(line: str, path: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
         for values in (record["metrics"], record["history"]):
@@ -103,13 +117,13 @@ def _parse(line, path):
     return record
 
 
-def _null_to_nan(value):
+def _null_to_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_null_to_nan(item) for item in value]
     return math.nan if value is None else value
 
 
-def _differences(old, new):
+def _differences(old: dict, new: dict) -> list[str]:
     old = metric_values.flatten(old)
     new = metric_values.flatten(new)
     return [

@@ -4,12 +4,14 @@ import hashlib
 import inspect
 import json
 import re
+from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 
-def describe(value):
+def describe(value: Any) -> Any:
     """Describes an argument in JSON, so that equal ones look the same."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -28,14 +30,14 @@ def describe(value):
     return {"class": type(value).__qualname__, "size": _size(value)}
 
 
-def _size(data):
+def _size(data: Any) -> int | None:
     try:
         return len(data)
     except (TypeError, NotImplementedError):
         return None
 
 
-def _describe_array(value):
+def _describe_array(value: Any) -> str:
     if ops.is_tensor(value):
         value = ops.convert_to_numpy(value)
     array = np.ascontiguousarray(value)
@@ -44,14 +46,15 @@ def _describe_array(value):
     return f"{array.dtype} array {array.shape} {_digest(array)}"
 
 
-def describe_model(model):
+def describe_model(model: keras.Model) -> dict[str, Any]:
+    """Describes the parameters and layers, but not their values."""
     return {
         "parameters": model.count_params(),
         "digest": _digest(json.dumps(_config(model)).encode()),
     }
 
 
-def _config(value):
+def _config(value: Any) -> dict[str, Any]:
     try:
         config = describe(value.get_config())
     except NotImplementedError:
@@ -60,5 +63,5 @@ def _config(value):
     return json.loads(re.sub(r'_\d+"', '"', json.dumps(config)))
 
 
-def _digest(data):
+def _digest(data: Any) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()

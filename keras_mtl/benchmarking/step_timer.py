@@ -1,5 +1,6 @@
 import statistics
 import time
+from typing import Any
 
 import keras
 from keras import ops
@@ -15,34 +16,34 @@ class StepTimer(keras.callbacks.Callback):
             one, its first step.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         self._start = time.perf_counter()
-        self._epochs = []
+        self._epochs: list[float] = []
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._open = True
         # The first epoch is measured from the beginning of its second step.
         self._begin = (0, time.perf_counter())
         self._is_first = not self._epochs
         self._last_step = 0
 
-    # Of the hooks of a batch, Keras calls this one without reading the logs,
-    # which would wait for the device at every step.
-    def on_train_batch_begin(self, batch, logs=None):
+    # Keras calls this hook of a batch without reading the logs. Before those
+    # at the end of a batch it reads them, and waits for the device each time.
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._is_first and batch > 0:
             self._begin = (batch, time.perf_counter())
             self._is_first = False
         self._last_step = batch
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Any = None) -> None:
         # Waits for steps that are still under way.
         ops.convert_to_numpy(self.model.optimizer.iterations)
         self._close_epoch()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._close_epoch()
 
-    def _close_epoch(self):
+    def _close_epoch(self) -> None:
         if self._open:
             self._open = False
             skipped, begin = self._begin
@@ -52,7 +53,7 @@ class StepTimer(keras.callbacks.Callback):
             seconds = time.perf_counter() - begin
             self._epochs.append(seconds / (steps - skipped))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         self.seconds = time.perf_counter() - self._start
         self.seconds_per_step = statistics.median(
             self._epochs[1:] or self._epochs

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ from keras_mtl.backend.files import BrokenFileError
 from keras_mtl.backend.keras_internals import is_remote_path
 
 METADATA = "training_metadata.json"
-# Of a backup of Keras, which names no file.
+# The file of the weights in a backup that Keras's callback has written: its
+# metadata do not name it.
 KERAS_WEIGHTS = "latest.weights.h5"
 
 
@@ -55,11 +57,11 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
 
     def __init__(
         self,
-        backup_dir,
-        save_freq="epoch",
-        double_checkpoint=False,
-        delete_checkpoint=True,
-    ):
+        backup_dir: str | os.PathLike,
+        save_freq: str | int = "epoch",
+        double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ) -> None:
         super().__init__(
             backup_dir, save_freq, double_checkpoint, delete_checkpoint
         )
@@ -70,11 +72,11 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
                 f"Received: backup_dir={backup_dir}"
             )
         self._metadata_path = os.path.join(backup_dir, METADATA)
-        self._backups = []
-        self._logs = []
+        self._backups: list[dict[str, Any]] = []
+        self._logs: list[tuple[int, dict[str, Any]]] = []
         self._is_restored = False
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         self._logs = []
         self._backups = self._read()
         while self._backups:
@@ -85,7 +87,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
                     raise
                 del self._backups[0]
 
-    def _restore(self, backup):
+    def _restore(self, backup: dict[str, Any]) -> None:
         optimizer = self.model.optimizer
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.model.trainable_variables)
@@ -94,34 +96,36 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self._logs = list(backup["history"])
         self._is_restored = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._current_epoch = epoch
-        # Not before: the `History` is emptied when training begins.
+        # Keras empties the `History` after this callback's `on_train_begin`,
+        # so the past epochs are put back here.
         self._restore_history()
 
-    def _restore_history(self):
+    def _restore_history(self) -> None:
         if self._is_restored:
             self._is_restored = False
             for epoch, logs in self._logs:
                 self.model.history.on_epoch_end(epoch, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         values = {key: np.asarray(v).tolist() for key, v in logs.items()}
         self._logs.append((epoch, values))
         super().on_epoch_end(epoch, logs)
 
-    def on_train_end(self, logs=None):
-        # For a training that was done already.
+    def on_train_end(self, logs: Any = None) -> None:
+        # A training that was done already has begun no epoch.
         self._restore_history()
-        # Else the next `fit` would begin there, too.
+        # The next `fit` begins at its own first epoch.
         self.model._initial_epoch = None
         if self.delete_checkpoint and os.path.exists(self.backup_dir):
-            # First the file without which the others are no backup.
+            # The metadata go first: without them, a kill from here on leaves
+            # files that nobody takes for a backup.
             if os.path.exists(self._metadata_path):
                 os.remove(self._metadata_path)
             shutil.rmtree(self.backup_dir)
 
-    def _save_model(self):
+    def _save_model(self) -> None:
         os.makedirs(self.backup_dir, exist_ok=True)
         names = {backup["weights"] for backup in self._backups}
         free = (f"{i}.weights.h5" for i in range(3))
@@ -140,10 +144,10 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         for name in names - {backup["weights"] for backup in kept}:
             os.remove(self._path(name))
 
-    def _path(self, name):
+    def _path(self, name: str) -> str:
         return os.path.join(self.backup_dir, name)
 
-    def _read(self):
+    def _read(self) -> list[dict[str, Any]]:
         """Returns the backups that are there, the last one first."""
         try:
             with open(self._metadata_path, encoding="utf-8") as file:
@@ -160,7 +164,8 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             ) from error
 
 
-def _checked(backup):
+def _checked(backup: dict[str, Any]) -> dict[str, Any]:
+    """Returns the entries of a backup; raises an error if one is wrong."""
     name = backup.get("weights", KERAS_WEIGHTS)
     if os.path.basename(name) != name:
         raise ValueError(f"the name of a file in another folder, {name!r}")

@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -52,7 +55,13 @@ class GradientCosines(keras.callbacks.Callback):
             the model is no `MultiTaskModel` or its tasks share nothing.
     """
 
-    def __init__(self, data, gradients="parameters", shared="auto", every=1):
+    def __init__(
+        self,
+        data: tuple,
+        gradients: str = "parameters",
+        shared: str | Sequence[str | keras.layers.Layer] = "auto",
+        every: int = 1,
+    ) -> None:
         super().__init__()
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError(
@@ -64,7 +73,7 @@ class GradientCosines(keras.callbacks.Callback):
                     else ""
                 )
             )
-        if not isinstance(every, int) or every < 1:
+        if not isinstance(every, (int, np.integer)) or every < 1:
             raise ValueError(
                 "Expected `every` to be a positive integer, a number of "
                 f"epochs. Received: every={every}"
@@ -75,25 +84,25 @@ class GradientCosines(keras.callbacks.Callback):
         self.every = every
         self._reset(tasks=[])
 
-    def _reset(self, tasks):
+    def _reset(self, tasks: Sequence[str]) -> None:
         self.tasks = list(tasks)
-        self.epoch = []
+        self.epoch: list[int] = []
         self.gramians = np.zeros((0, len(tasks), len(tasks)), "float32")
 
     @property
-    def cosines(self):
+    def cosines(self) -> np.ndarray:
         return cosines(self.gramians)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         if not isinstance(self.model, MultiTaskModel):
             raise ValueError(
-                "`GradientCosines` watches the training of a "
+                "Expected `GradientCosines` to watch the training of a "
                 f"`MultiTaskModel`. Received: {self.model}"
             )
         self._reset(self.model.tasks)
         self._gramian = TaskGramian(self.model, self.gradients, self.shared)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if (epoch + 1) % self.every == 0:
             gramian = self._gramian(*self.data)
             self.epoch.append(epoch)

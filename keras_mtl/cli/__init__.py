@@ -1,1 +1,3 @@
-"""The console command `keras-mtl`."""
+"""The console command `keras-mtl`, whose entry is `keras_mtl.cli.main`."""
+
+__all__ = []

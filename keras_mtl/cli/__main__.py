@@ -2,4 +2,6 @@ import sys
 
 from keras_mtl.cli.main import main
 
-sys.exit(main())
+# A tool that imports all modules, such as one for documentation, runs nothing.
+if __name__ == "__main__":
+    sys.exit(main())

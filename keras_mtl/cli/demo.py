@@ -5,6 +5,9 @@ import pathlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,35 +15,34 @@ import numpy as np
 from keras_mtl import metrics
 from keras_mtl import plots
 from keras_mtl import weightings as weightings_module
+from keras_mtl.benchmarking import BenchmarkResult
 from keras_mtl.benchmarking import benchmark
 from keras_mtl.datasets import qm9
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.models import message_passing
 
-DEFAULTS = {
-    "epochs": 10,
-    "molecules": 10000,
-    "weightings": [
-        "equal",
-        "scale_invariant",
-        "uncertainty",
-        "igb_v1",
-        "nash_mtl",
-    ],
-}
+EPOCHS = 10
+MOLECULES = 10000
+WEIGHTINGS = [
+    "equal",
+    "scale_invariant",
+    "uncertainty",
+    "igb_v1",
+    "nash_mtl",
+]
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
 
 
 def run_demo(
-    epochs=DEFAULTS["epochs"],
-    molecules=DEFAULTS["molecules"],
-    weightings=DEFAULTS["weightings"],
-    seed=0,
-    output_dir="demo_results",
-    export_dir="saved_models/qm9",
-    data_dir=None,
-):
+    epochs: int = EPOCHS,
+    molecules: int = MOLECULES,
+    weightings: Sequence[str] = WEIGHTINGS,
+    seed: int = 0,
+    output_dir: str | os.PathLike = "demo_results",
+    export_dir: str | os.PathLike = "saved_models/qm9",
+    data_dir: str | os.PathLike | None = None,
+) -> BenchmarkResult:
     """Trains with each weighting, prints the table, plots and exports.
 
     Args:
@@ -62,12 +64,12 @@ def run_demo(
         ValueError: If a weighting is not known.
     """
     output_dir = pathlib.Path(output_dir)
-    weightings = _by_name(weightings)
+    by_name = _by_name(weightings)
     data = _load(molecules, seed, data_dir)
-    keeper = _BestModel(data[3])
+    keeper = _BestModel()
     start = time.perf_counter()
     result = _compare(
-        data, epochs, weightings, seeds=[seed], on_run_end=keeper.update
+        data, epochs, by_name, seeds=[seed], on_run_end=keeper.update
     )
     seconds = time.perf_counter() - start
     print(f"\nMean absolute errors on {_size(data[2])} test molecules")
@@ -78,49 +80,58 @@ def run_demo(
     result.to_json(output_dir / "results.json")
     for path in _save_plots(result, output_dir):
         print(f"Saved {path}")
-    path = _export(keeper.model, export_dir)
-    print(f"Saved the model trained with {keeper.label} in {path}")
+    if keeper.model is None:
+        print("Saved no model: no run ended with finite validation errors")
+    else:
+        path = _export(keeper.model, export_dir)
+        print(f"Saved the model trained with {keeper.label} in {path}")
     return result
 
 
 def run_benchmark(
-    epochs=DEFAULTS["epochs"],
-    molecules=DEFAULTS["molecules"],
-    weightings=DEFAULTS["weightings"],
-    seeds=(0, 1, 2),
-    path="benchmark.jsonl",
-    data_dir=None,
-):
+    epochs: int = EPOCHS,
+    molecules: int = MOLECULES,
+    weightings: Sequence[str] = WEIGHTINGS,
+    seeds: Sequence[int] = (0, 1, 2),
+    path: str | os.PathLike = "benchmark.jsonl",
+    data_dir: str | os.PathLike | None = None,
+) -> BenchmarkResult:
     """Compares weightings over several seeds; continues if it was interrupted.
 
     Args:
+        epochs: As of `run_demo`.
+        molecules: As of `run_demo`.
+        weightings: As of `run_demo`.
         seeds: Integers, one run of each weighting for each. The molecules are
             those of seed 0.
         path: File of JSON lines, one a run.
-
-    Others are those of `run_demo`.
+        data_dir: As of `run_demo`.
 
     Returns:
         The `BenchmarkResult`.
     """
-    weightings = _by_name(weightings)
+    by_name = _by_name(weightings)
     data = _load(molecules, 0, data_dir)
-    result = _compare(data, epochs, weightings, seeds=seeds, path=path)
+    result = _compare(data, epochs, by_name, seeds=seeds, path=path)
     _print_table(result)
     return result
 
 
-def _load(molecules, seed, data_dir):
+def _load(
+    molecules: int, seed: int, data_dir: str | os.PathLike | None
+) -> tuple:
     print(f"Loading {molecules} molecules of QM9", flush=True)
     return qm9.load_data(molecules, seed=seed, data_dir=data_dir)
 
 
-def _compare(data, epochs, weightings, **arguments):
+def _compare(
+    data: tuple, epochs: int, weightings: dict[str, Any], **arguments: Any
+) -> BenchmarkResult:
     train, validation, test, statistics = data
     steps = -(-_size(train) // BATCH_SIZE) * epochs
 
-    def compile_arguments():
-        # To zero at the end: with a constant rate, the differences between
+    def compile_arguments() -> dict[str, Any]:
+        # The rate ends at zero: with a constant one, the differences between
         # seeds are larger than those between weightings.
         rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
         return {
@@ -132,7 +143,7 @@ def _compare(data, epochs, weightings, **arguments):
     return benchmark(
         lambda: MultiTaskModel(*message_passing(qm9.TASKS)),
         train,
-        compile=compile_arguments,
+        compile_args=compile_arguments,
         weightings=weightings,
         epochs=epochs,
         batch_size=BATCH_SIZE,
@@ -144,7 +155,7 @@ def _compare(data, epochs, weightings, **arguments):
     )
 
 
-def _by_name(names):
+def _by_name(names: Sequence[str]) -> dict[str, Any]:
     """Parses `"a+b"`; an unknown name shows before anything is loaded."""
     parsed = {name: name.split("+") for name in names}
     for parts in parsed.values():
@@ -152,11 +163,11 @@ def _by_name(names):
     return {name: p if len(p) > 1 else p[0] for name, p in parsed.items()}
 
 
-def _size(split):
+def _size(split: tuple) -> int:
     return len(split[0]["atoms"])
 
 
-def _print_table(result):
+def _print_table(result: BenchmarkResult) -> None:
     try:
         import rich
 
@@ -171,12 +182,13 @@ class _BestModel:
     They are compared by Δm against those of the first model.
     """
 
-    def __init__(self, statistics):
-        self._reference = None
+    def __init__(self) -> None:
+        self._reference: dict[str, float] | None = None
         self._delta_m = np.inf
-        self.model = self.label = None
+        self.model: MultiTaskModel | None = None
+        self.label: str | None = None
 
-    def update(self, model, record):
+    def update(self, model: MultiTaskModel, record: dict[str, Any]) -> None:
         history = record["history"]
         errors = {t: history[f"val_{t}_mae"][-1] for t in qm9.TASKS}
         if not np.all(np.isfinite(list(errors.values()))):
@@ -188,7 +200,9 @@ class _BestModel:
             self.model, self.label = model, record["label"]
 
 
-def _save_plots(result, output_dir):
+def _save_plots(
+    result: BenchmarkResult, output_dir: pathlib.Path
+) -> Iterator[pathlib.Path]:
     import matplotlib.pyplot as plt
 
     for name in ("task_weights", "task_losses", "delta_m"):
@@ -200,7 +214,9 @@ def _save_plots(result, output_dir):
         yield path
 
 
-def _export(model, export_dir):
+def _export(
+    model: MultiTaskModel, export_dir: str | os.PathLike
+) -> pathlib.Path:
     """Exports the model; all or nothing stays on the disk."""
     target = pathlib.Path(export_dir)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,14 +3,24 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from keras_mtl.version import __version__
 
 
-def main(arguments=None):
-    """Runs the command; `arguments` are those of the command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The words after `keras-mtl`, by default those of the command
+            line.
+
+    Returns:
+        The exit status of the process: 0 if all went well.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parsed = _parser().parse_args(arguments)
     try:
@@ -23,12 +33,19 @@ def main(arguments=None):
         return 130
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="keras-mtl", description="Multi-task learning for Keras 3."
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_benchmark(commands)
+    _add_methods(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
     demo = commands.add_parser(
         "demo",
         help="train one network on QM9 with several weightings",
@@ -39,17 +56,22 @@ def _parser():
     )
     _add_training_arguments(demo)
     demo.add_argument(
-        "--seed", type=int, default=0, help="of all that is drawn"
+        "--seed", type=int, default=0, help="seed of all that is drawn"
     )
     demo.add_argument(
         "--output-dir",
         default="demo_results",
-        help="of the plots and the table",
+        help="folder for the plots and the table",
     )
     demo.add_argument(
-        "--export-dir", default="saved_models/qm9", help="of the best model"
+        "--export-dir",
+        default="saved_models/qm9",
+        help="folder for the best model",
     )
     demo.set_defaults(run=_demo)
+
+
+def _add_benchmark(commands: Any) -> None:
     benchmark = commands.add_parser(
         "benchmark",
         help="compare weightings on QM9 over several seeds",
@@ -59,40 +81,47 @@ def _parser():
     )
     _add_training_arguments(benchmark)
     benchmark.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="seeds, each with one run of every weighting",
     )
     benchmark.add_argument(
         "--output", default="benchmark.jsonl", help="file of the runs"
     )
     benchmark.set_defaults(run=_benchmark)
+
+
+def _add_methods(commands: Any) -> None:
     methods = commands.add_parser("methods", help="list the weightings")
     methods.add_argument(
-        "--markdown", action="store_true", help="as in the README"
+        "--markdown",
+        action="store_true",
+        help="print a table in Markdown, as in the README",
     )
     methods.set_defaults(run=_methods)
-    return parser
 
 
-def _add_training_arguments(parser):
+def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     from keras_mtl.cli import demo
 
-    defaults = demo.DEFAULTS
     parser.add_argument(
         "--epochs",
         type=_positive,
-        default=defaults["epochs"],
-        help="of each run",
+        default=demo.EPOCHS,
+        help="epochs of each run",
     )
     parser.add_argument(
         "--molecules",
         type=_positive,
-        default=defaults["molecules"],
-        help="in training, validation and test data together",
+        default=demo.MOLECULES,
+        help="number of molecules for training, validation and test together",
     )
     parser.add_argument(
         "--weightings",
         nargs="+",
-        default=defaults["weightings"],
+        default=demo.WEIGHTINGS,
         metavar="NAME",
         help="names of `keras-mtl methods`; a + between two of them makes a "
         "chain (igb_v1+nash_mtl); the first one is the baseline of Δm",
@@ -101,21 +130,21 @@ def _add_training_arguments(parser):
         "--backend",
         choices=["tensorflow", "jax", "torch"],
         default=keras.backend.backend(),
-        help="of Keras",
+        help="backend of Keras",
     )
     parser.add_argument(
         "--data-dir", help="folder with the CSV files of QM9, if not qm9pack's"
     )
 
 
-def _positive(text):
+def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, is {value}")
     return value
 
 
-def _switch_backend(backend, arguments):
+def _switch_backend(backend: str, arguments: Sequence[str]) -> None:
     """Starts again if Keras, which is imported, has another backend."""
     if backend != keras.backend.backend():
         os.environ["KERAS_BACKEND"] = backend
@@ -123,7 +152,7 @@ def _switch_backend(backend, arguments):
         os.execv(sys.executable, command)
 
 
-def _demo(parsed, arguments):
+def _demo(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
     _switch_backend(parsed.backend, arguments)
     from keras_mtl.cli import demo
 
@@ -139,7 +168,7 @@ def _demo(parsed, arguments):
     return 0
 
 
-def _benchmark(parsed, arguments):
+def _benchmark(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
     _switch_backend(parsed.backend, arguments)
     from keras_mtl.cli import demo
 
@@ -154,7 +183,7 @@ def _benchmark(parsed, arguments):
     return 0
 
 
-def _methods(parsed, arguments):
+def _methods(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
     from keras_mtl.cli import methods
 
     if parsed.markdown:

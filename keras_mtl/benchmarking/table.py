@@ -1,0 +1,117 @@
+"""The comparison of a benchmark as a table: for rich, or in plain text."""
+
+import math
+import typing
+
+if typing.TYPE_CHECKING:
+    import rich.table
+
+    from keras_mtl.benchmarking.result import BenchmarkResult
+
+# A text, and whether it is the best of its kind.
+Cell = tuple[str, bool]
+
+
+def as_rich(result: "BenchmarkResult") -> "rich.table.Table":
+    """Returns a `rich.table.Table`, the best value of each key in bold."""
+    try:
+        import rich.box
+        import rich.table
+        import rich.text
+    except ImportError as error:
+        raise ImportError(
+            "`table` needs rich: pip install keras-mtl[plots]. "
+            "Without it, print the result."
+        ) from error
+    header, *rows = _grid(result)
+    table = rich.table.Table(
+        box=rich.box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        caption=_caption(result),
+        caption_justify="left",
+    )
+    for i, (text, _) in enumerate(header):
+        table.add_column(
+            rich.text.Text(text),
+            justify="right" if i else "left",
+            no_wrap=not i,
+        )
+    for row in rows:
+        table.add_row(
+            *(rich.text.Text(t, "bold" if best else "") for t, best in row)
+        )
+    return table
+
+
+def as_text(result: "BenchmarkResult") -> str:
+    """Returns the table in plain text, for which nothing need be installed."""
+    texts = [[text for text, _ in row] for row in _grid(result)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    header, *rows = (
+        "  ".join(
+            text.rjust(width) if i else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in texts
+    )
+    rule = "-" * len(header)
+    return "\n".join([header, rule, *rows, rule, _caption(result)])
+
+
+def _grid(result: "BenchmarkResult") -> list[list[Cell]]:
+    """Returns the header and the rows; many results go down the page."""
+    header = ["weighting", *result.keys, "rank", "Δm (%)", "time"]
+    grid = [[(text, False) for text in header], *_rows(result)]
+    if len(result.keys) > 4:
+        grid = [list(column) for column in zip(*grid, strict=True)]
+    return grid
+
+
+def _rows(result: "BenchmarkResult") -> list[list[Cell]]:
+    summary = result.summary()
+    best = {}
+    for key in result.keys:
+        means = [entry["metrics"][key][0] for entry in summary.values()]
+        better = max if key in result.higher_is_better else min
+        best[key] = better(filter(math.isfinite, means), default=None)
+    rows = []
+    for label, entry in summary.items():
+        row = [(label, False)]
+        for key, (mean, deviation) in entry["metrics"].items():
+            text = _format(mean, deviation, _digits(mean))
+            row.append((text, mean == best[key]))
+        row.append((f"{entry['mean_rank']:.2f}", False))
+        mean, deviation = entry["delta_m"]
+        row.append((_format(mean, deviation, 1, sign="+"), False))
+        row.append((f"{entry['relative_time']:.2f}", False))
+        rows.append(row)
+    return rows
+
+
+def _caption(result: "BenchmarkResult") -> str:
+    seeds = len({record["seed"] for record in result.records})
+    spread = f"Mean ± standard deviation of {seeds} seeds"
+    given = isinstance(result.baseline, dict)
+    baseline = "the given values" if given else result.baseline
+    return (
+        f"{spread if seeds > 1 else 'One seed'}. "
+        f"Δm: mean change against {baseline}, lower is better. "
+        f"Time: of a step, {result.time_unit()} = 1."
+    )
+
+
+def _digits(value: float) -> int:
+    """Returns the number of decimals that shows four significant digits."""
+    if value == 0 or not math.isfinite(value):
+        return 3
+    return max(0, 3 - math.floor(math.log10(abs(value))))
+
+
+def _format(mean: float, deviation: float, digits: int, sign: str = "") -> str:
+    kind = "f" if digits <= 7 else "e"
+    digits = min(digits, 3) if kind == "e" else digits
+    text = f"{mean:{sign}.{digits}{kind}}"
+    if math.isfinite(deviation):
+        text += f" ± {deviation:.{digits}{kind}}"
+    return text

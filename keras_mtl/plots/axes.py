@@ -1,0 +1,126 @@
+"""What the figures share: colours, new axes, lines and legends."""
+
+import math
+import typing
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+if typing.TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours, which colour-blind readers tell apart, without the
+# yellow that is faint on white.
+COLORS = [
+    *["#0072B2", "#D55E00", "#009E73", "#CC79A7"],
+    *["#E69F00", "#56B4E9", "#000000"],
+]
+LINE_STYLES = ["-", "--", ":", "-."]
+MARKERS = ["", "o", "s", "^", "D"]
+TEXT_COLOR = "0.15"
+FONT_SIZE = 9
+
+
+def new_axes(
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    count: int | None = None,
+    sharex: bool = True,
+    sharey: bool = True,
+) -> np.ndarray:
+    """Returns the axes of a new figure, shape `(count,)`.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        size: Width and height of the figure in inches.
+        count: How many are needed, by default all; the others are removed.
+        sharex: Whether all panels have the same scale from left to right.
+        sharey: Whether all panels have the same scale from top to bottom.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "keras_mtl.plots needs matplotlib: pip install keras-mtl[plots]"
+        ) from error
+    # A notebook shows the figures that pyplot knows, so pyplot makes them.
+    _, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=size,
+        sharex=sharex,
+        sharey=sharey,
+        squeeze=False,
+        layout="constrained",
+    )
+    axes = axes.ravel()
+    for unused in axes[len(axes) if count is None else count :]:
+        unused.remove()
+    return axes[:count]
+
+
+def given_axes(ax: typing.Any, count: int) -> np.ndarray:
+    """Returns the axes that the user gave, shape `(count,)`."""
+    axes = np.ravel(np.array(ax, dtype=object))
+    if len(axes) != count:
+        raise ValueError(
+            f"Expected `ax` to be {count} axes, one a panel. "
+            f"Received: {len(axes)}"
+        )
+    return axes
+
+
+def draw_line(
+    ax: "Axes",
+    task: str,
+    values: Sequence[float],
+    steps: Sequence[float],
+    index: int,
+) -> None:
+    """Draws a task's line, with the look of the task number `index`."""
+    values = np.array(values, "float64")
+    values[~np.isfinite(values)] = math.nan
+    # Validation may happen every few epochs only.
+    every = max(1, len(steps) // max(1, len(values)))
+    cycle = index // len(COLORS)
+    marker = MARKERS[cycle % len(MARKERS)]
+    ax.plot(
+        np.array(steps[every - 1 :: every][: len(values)]),
+        values,
+        label=task,
+        color=COLORS[index % len(COLORS)],
+        linestyle=LINE_STYLES[cycle % len(LINE_STYLES)],
+        linewidth=1.6,
+        # A single epoch is no line.
+        marker=marker or ("o" if len(values) == 1 else ""),
+        markersize=4,
+        markevery=(cycle, max(1, len(values) // 6)) if marker else None,
+    )
+
+
+def style(ax: "Axes", grid: Literal["x", "y"], hidden: Sequence[str]) -> None:
+    """Gives axes a faint grid, and hides some of the lines around them."""
+    ax.spines[list(hidden)].set_visible(False)
+    ax.grid(axis=grid, color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=FONT_SIZE)
+
+
+def set_title(ax: "Axes", title: str) -> None:
+    ax.set_title(title, loc="left", fontsize=FONT_SIZE + 1)
+
+
+def add_legend(axes: np.ndarray, tasks: Sequence[str]) -> None:
+    """Names the lines of several panels to the right of them."""
+    lines = {x.get_label(): x for ax in axes for x in ax.get_lines()}
+    axes[0].figure.legend(
+        [lines[task] for task in tasks],
+        tasks,
+        loc="outside right center",
+        frameon=False,
+        fontsize=FONT_SIZE,
+        handlelength=2.8,
+    )
