@@ -10,14 +10,15 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format notebooks clean
+.PHONY: help demo test lint format notebooks release-check clean
 
 help:
 	@echo "make demo       train on QM9 (ARGS='--epochs 5', see keras-mtl demo --help)"
 	@echo "make test       run the tests on $(BACKENDS) (ARGS='-k nash')"
-	@echo "make lint       check the code and its format"
+	@echo "make lint       check the code, its types and its format"
 	@echo "make format     format the code"
 	@echo "make notebooks  execute the examples and write their notebooks"
+	@echo "make release-check  build the distributions and try the wheel"
 	@echo "make clean      remove the environment and what was built"
 
 demo: $(VENV)/.demo
@@ -39,16 +40,23 @@ test: $(VENV)/.test
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+release-check: $(VENV)/.release
+	rm -rf dist build *.egg-info
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python .ci/release_check.py dist
+
 notebooks: $(VENV)/.test
 	$(BIN)/python examples/make_notebooks.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.venv:
@@ -71,4 +79,8 @@ $(VENV)/.test: $(VENV)/.venv pyproject.toml
 
 $(VENV)/.lint: $(VENV)/.venv pyproject.toml
 	$(PIP) install --editable '.[lint]'
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.venv pyproject.toml
+	$(PIP) install --editable '.[release]'
 	@touch $@

@@ -1,0 +1,42 @@
+"""What stands in several files of the project is the same in all of them."""
+
+import pathlib
+import re
+
+import pytest
+
+import keras_mtl
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_citation_has_the_version_of_the_package():
+    versions = re.findall(r"^version: (.+)$", read("CITATION.cff"), re.M)
+    assert versions == [keras_mtl.__version__]
+
+
+# The target `test-slow` is still missing in the Makefile.
+to_come = pytest.mark.xfail(strict=True, reason="test-slow is to come")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".github/pull_request_template.md",
+        ".github/workflows/nightly.yml",
+        pytest.param(".github/workflows/tests.yml", marks=to_come),
+        ".pre-commit-config.yaml",
+        pytest.param("CONTRIBUTING.md", marks=to_come),
+    ],
+)
+def test_every_make_target_exists(name):
+    text = read(name)
+    called = re.findall(r"\bmake(?: [A-Z]+=\S+)* ([a-z][a-z-]*)", text)
+    for matrix in re.findall(r"target: \[(.+)\]", text):
+        called += matrix.split(", ")
+    targets = re.findall(r"^([a-z-]+):", read("Makefile"), re.M)
+    assert called and set(called) <= set(targets)
