@@ -35,6 +35,17 @@ def compiled_call(weighting):
     return call
 
 
+def eager_call(weighting, *args):
+    """Calls a weighting of which nothing is compiled as a whole."""
+    if keras.backend.backend() != "jax":
+        return keras.ops.convert_to_numpy(weighting(*args))
+    import jax
+
+    # Otherwise JAX compiles the bodies of its loops.
+    with jax.disable_jit():
+        return np.asarray(weighting(*args))
+
+
 def _jax_function(weighting):
     import jax
 

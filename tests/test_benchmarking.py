@@ -158,6 +158,7 @@ def test_weightings_are_made_anew():
         assert nash["update_every"] == 2
 
 
+@pytest.mark.any_backend
 def test_labels():
     nash = keras_mtl.weightings.NashMTL
     result = run(["equal", nash(update_every=2), ["igb_v1", nash]], seeds=[0])
@@ -262,6 +263,7 @@ VALUES = {
 }
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("baseline", ["equal", "b", None])
 def test_summary_against_numpy(baseline):
     times = {"equal": [2.0, 1.0, 9.0], "a": [3.0, 3.0, 3.0], "b": [1, 1, 1]}
@@ -289,6 +291,7 @@ def test_summary_against_numpy(baseline):
     assert [summary[x]["relative_time"] for x in VALUES] == expected
 
 
+@pytest.mark.any_backend
 def test_baseline_of_values_and_directions():
     summary = make_result(
         {"a": [(1.0, 10.0)], "b": [(3.0, 30.0)]},
@@ -302,6 +305,7 @@ def test_baseline_of_values_and_directions():
     assert summary["a"]["mean_rank"] == 1.5
 
 
+@pytest.mark.any_backend
 def test_non_finite_results():
     values = {**VALUES, "c": [(math.nan, 1.0), (1.0, 1.0), (1.0, math.inf)]}
     result = make_result(values)
@@ -315,12 +319,14 @@ def test_non_finite_results():
     assert str(result).splitlines()[5].split()[:3] == ["c", "nan", "nan"]
 
 
+@pytest.mark.any_backend
 def test_baseline_without_a_delta():
     summary = make_result({"equal": [(0.0, 1.0)], "a": [(1.0, 1.0)]}).summary()
     assert math.isnan(summary["a"]["delta_m"][0])
     assert summary["a"]["mean_rank"] == 1.75
 
 
+@pytest.mark.any_backend
 def test_printed_table():
     result = make_result(VALUES, scale={"sum_loss": 1e-9})
     assert str(result) == repr(result)
@@ -339,6 +345,7 @@ def test_printed_table():
     assert "equal" in caption
 
 
+@pytest.mark.any_backend
 def test_many_results_go_down_the_page():
     keys = [f"task_{i}_loss" for i in range(5)]
     record = {"label": "equal", "seed": 0, "seconds_per_step": 1.0}
@@ -350,6 +357,7 @@ def test_many_results_go_down_the_page():
     assert "One seed." in lines[-1]
 
 
+@pytest.mark.any_backend
 def test_rich_table():
     rich_console = pytest.importorskip("rich.console")
     file = io.StringIO()
@@ -360,6 +368,7 @@ def test_rich_table():
     assert rows[2][:3] == ["a[b]", "1.000", "2.000"]
 
 
+@pytest.mark.any_backend
 def test_rich_is_missing(monkeypatch):
     for name in ["rich", "rich.table", "rich.box", "rich.progress"]:
         monkeypatch.setitem(sys.modules, name, None)
@@ -369,6 +378,7 @@ def test_rich_is_missing(monkeypatch):
     assert len(run(progress=True).records) == 4
 
 
+@pytest.mark.any_backend
 def test_histories():
     result = make_result(VALUES)
     assert result.histories()["a"] == {"loss": [0.0]}
@@ -377,6 +387,7 @@ def test_histories():
         result.histories(seed=7)
 
 
+@pytest.mark.any_backend
 def test_files(tmp_path):
     values = {**VALUES, "c": [(math.nan, 1.0)] * 3}
     result = make_result(values)
@@ -433,6 +444,7 @@ def test_an_interrupted_benchmark_continues(tmp_path):
     assert str(again) == str(result)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("kept", [1, 5, 11, 300, -1])
 def test_a_truncated_line_is_repeated(tmp_path, kept):
     path = tmp_path / "runs.jsonl"
@@ -448,6 +460,7 @@ def test_a_truncated_line_is_repeated(tmp_path, kept):
     assert ScriptedModel.runs == []
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("text", ["notes", "notes\n", "{}\n", "[1]\n", "\n"])
 def test_another_file_is_kept(tmp_path, text):
     path = tmp_path / "notes.txt"
@@ -457,6 +470,7 @@ def test_another_file_is_kept(tmp_path, text):
     assert path.read_text() == text
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -488,6 +502,7 @@ def test_other_settings(tmp_path, arguments, message):
     assert path.read_text() == text
 
 
+@pytest.mark.any_backend
 def test_other_configuration_of_a_weighting(tmp_path):
     path = tmp_path / "runs.jsonl"
     nash = keras_mtl.weightings.NashMTL
@@ -499,6 +514,7 @@ def test_other_configuration_of_a_weighting(tmp_path):
         run(["equal", nash(update_every=5)], path=path)
 
 
+@pytest.mark.any_backend
 def test_settings_that_may_change(tmp_path):
     path = tmp_path / "runs.jsonl"
     run(["equal", "random"], path=path)
@@ -554,6 +570,7 @@ def test_settings_do_not_depend_on_the_process():
 # Bad input
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -595,11 +612,13 @@ def test_bad_input(arguments, message):
     )
 
 
+@pytest.mark.any_backend
 def test_weightings_is_a_name():
     with pytest.raises(ValueError, match="Received: weightings=equal"):
         benchmark(build, make_data(), compile=COMPILE, weightings="equal")
 
 
+@pytest.mark.any_backend
 def test_build_returns_the_same_model():
     model = build(ScriptedModel)
     with pytest.raises(ValueError, match="uncompiled.*, compiled"):
@@ -648,6 +667,7 @@ def test_step_timer(monkeypatch):
     assert train([1.0], steps=1).seconds_per_step == pytest.approx(101.0)
 
 
+@pytest.mark.any_backend
 def test_lines_of_progress(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     run(progress=True, epochs=3)
@@ -658,6 +678,7 @@ def test_lines_of_progress(capsys, monkeypatch):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.any_backend
 def test_bar_of_progress(monkeypatch):
     rich = pytest.importorskip("rich")
     from rich.console import Console

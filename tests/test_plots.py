@@ -20,6 +20,8 @@ from keras_mtl import plots  # noqa: E402
 from keras_mtl.benchmarking import BenchmarkResult  # noqa: E402
 from keras_mtl.selection import SelectionLog  # noqa: E402
 
+pytestmark = pytest.mark.any_backend
+
 TASKS = ["mu", "alpha", "homo", "lumo", "r2", "zpve"]
 TASKS += ["u0", "u", "h", "g", "cv"]
 
