@@ -58,10 +58,10 @@ define on_each_backend
 endef
 
 test: $(TESTED)
-	$(call on_each_backend,not slow,not slow and not any_backend and not script)
+	$(call on_each_backend,not slow,not slow and not any_backend and not once)
 
 test-slow: $(TESTED)
-	$(call on_each_backend,slow,(slow or script) and not any_backend)
+	$(call on_each_backend,slow,(slow or once) and not any_backend)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check

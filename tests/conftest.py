@@ -35,12 +35,12 @@ def reset_keras():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks what is slow, and moves whole scripts to the front.
+    """Marks what is slow, and moves experiments and commands to the front.
 
-    Otherwise one worker would be left with the last script.
+    Otherwise one worker would be left with the last of these long tests.
     """
     mark_off_the_diagonal(items)
-    items.sort(key=lambda item: item.get_closest_marker("script") is None)
+    items.sort(key=lambda item: item.get_closest_marker("once") is None)
 
 
 def mark_off_the_diagonal(items):

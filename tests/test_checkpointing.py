@@ -62,6 +62,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.diagonal
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -102,7 +103,7 @@ test_checkpointing.save(model, folder / "model.weights.h5")
 """
 
 
-@pytest.mark.script
+@pytest.mark.once
 @pytest.mark.skipif(
     not hasattr(signal, "SIGKILL"), reason="signals are those of POSIX"
 )
@@ -188,6 +189,7 @@ BREAK = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.diagonal
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", BREAK)

@@ -18,7 +18,7 @@ needs_qm9 = pytest.mark.skipif(
 SMALL = ["--epochs", "1", "--molecules", "80", "--weightings", "equal"]
 
 
-@pytest.mark.script
+@pytest.mark.once
 @needs_qm9
 def test_demo_prints_plots_and_exports(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -39,7 +39,7 @@ def test_demo_prints_plots_and_exports(tmp_path, monkeypatch, capsys):
     assert list(exported.parent.iterdir()) == [exported]
 
 
-@pytest.mark.script
+@pytest.mark.once
 @needs_qm9
 def test_benchmark_continues(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))

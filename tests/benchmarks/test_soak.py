@@ -25,7 +25,7 @@ def soak(monkeypatch):
     return module
 
 
-@pytest.mark.script
+@pytest.mark.once
 @pytest.mark.parametrize(
     "method", ["igb_v2", "bandit_mtl", "nash_mtl", "exp3s"]
 )

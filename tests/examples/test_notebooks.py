@@ -141,7 +141,7 @@ def test_committed_outputs(path):
         pytest.param(
             path,
             id=path.stem,
-            marks=pytest.mark.script
+            marks=pytest.mark.once
             if path.stem == "quick_start"
             else pytest.mark.slow,
         )

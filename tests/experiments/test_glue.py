@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.script
+pytestmark = pytest.mark.once
 
 PATH = pathlib.Path(__file__).parents[2] / "experiments" / "glue.py"
 TASKS = ("cola", "mnli", "stsb")

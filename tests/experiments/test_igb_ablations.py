@@ -12,7 +12,7 @@ from keras import ops
 import keras_mtl
 from tests import utils
 
-pytestmark = pytest.mark.script
+pytestmark = pytest.mark.once
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 

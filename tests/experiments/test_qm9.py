@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-pytestmark = pytest.mark.script
+pytestmark = pytest.mark.once
 
 PATH = pathlib.Path(__file__).parents[2] / "experiments" / "qm9.py"
 
