@@ -1,20 +1,31 @@
 PYTHON ?= python3
-VENV ?= .venv
+# KERAS=nightly tests with the next Keras, in an environment of its own.
+KERAS ?=
+# The newest nightly of Keras with which the tests are known to pass.
+NIGHTLY ?= keras-nightly==3.16.0.dev2026102704
+VENV ?= $(if $(filter nightly,$(KERAS)),.venv-nightly,.venv)
 BACKENDS ?= tensorflow jax torch
 # The newest PyTorch with which the tests are known to pass.
 TORCH ?= torch==2.13.0
 ARGS ?=
-# Most of the time goes into compiling, which one process does on one core.
+# Most of the time goes into compiling, which one process does on one core. The
+# tests of a file share what they compile, so one worker has them all.
 WORKERS ?= 2
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
+# What needs no backend is tested on the last one.
+LAST := $(lastword $(BACKENDS))
+TESTED := $(VENV)/$(if $(filter nightly,$(KERAS)),.$(NIGHTLY),.test)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format notebooks release-check clean
+.PHONY: help demo test test-slow lint format notebooks release-check clean
 
 help:
 	@echo "make demo       train on QM9 (ARGS='--epochs 5', see keras-mtl demo --help)"
 	@echo "make test       run the tests on $(BACKENDS) (ARGS='-k nash')"
+	@echo "make test-slow  run the tests that make test leaves out for time"
+	@echo "                (both take KERAS=nightly, BACKENDS=jax, WORKERS=4)"
 	@echo "make lint       check the code, its types and its format"
 	@echo "make format     format the code"
 	@echo "make notebooks  execute the examples and write their notebooks"
@@ -24,18 +35,34 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/keras-mtl demo $(ARGS)
 
-test: $(VENV)/.test
-	@failed=""; summary=""; \
+# Runs the tests on each backend, and sums up.
+# Arguments: the marks of the last backend, and those of the others.
+define on_each_backend
+	@failed=""; ran=""; summary=""; \
 	for backend in $(BACKENDS); do \
 		echo "== tests on $$backend"; \
+		marks="$(2)"; \
+		test $$backend = $(LAST) && marks="$(1)"; \
 		start=$$(date +%s); \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) $(ARGS) \
-			&& result=passed || { result=FAILED; failed=yes; }; \
+		KERAS_BACKEND=$$backend $(BIN)/python $(PYTEST) -m "$$marks" $(ARGS); \
+		code=$$?; result=FAILED; \
+		case $$code in \
+			0) result=passed; ran=yes;; \
+			5) result="nothing to run";; \
+			*) failed=yes;; \
+		esac; \
 		seconds=$$(( $$(date +%s) - start )); \
 		summary="$$summary$$backend: $$result in $$seconds s\n"; \
 	done; \
 	printf "$$summary"; \
-	test -z "$$failed"
+	test -z "$$failed" && test -n "$$ran"
+endef
+
+test: $(TESTED)
+	$(call on_each_backend,not slow,not slow and not any_backend and not once)
+
+test-slow: $(TESTED)
+	$(call on_each_backend,slow,(slow or once) and not any_backend)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
@@ -56,7 +83,8 @@ notebooks: $(VENV)/.test
 	$(BIN)/python examples/make_notebooks.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-nightly build dist *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.venv:
@@ -75,6 +103,12 @@ $(VENV)/.demo: $(VENV)/.venv pyproject.toml
 $(VENV)/.test: $(VENV)/.venv pyproject.toml
 	@echo "Installing keras-mtl and three backends into $(VENV) (some minutes)"
 	$(PIP) install --editable '.[tensorflow,jax,torch,tf-agents,demo,test,parity]' '$(TORCH)'
+	@touch $@
+
+# keras-nightly brings the package `keras` itself, in the place of the release.
+$(VENV)/.$(NIGHTLY): $(VENV)/.test
+	$(PIP) uninstall --yes keras keras-nightly
+	$(PIP) install --no-deps '$(NIGHTLY)'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.venv pyproject.toml

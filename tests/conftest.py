@@ -5,14 +5,17 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The tests' tensors are small: more threads only wait for each other.
-for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-    os.environ.setdefault(name, "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 # Many tests compile the same small programs, as do the processes they start.
+# The user may name a folder that outlives the run.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = tempfile.TemporaryDirectory()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# A program runs a few times here, and optimizing it takes longer than it saves.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import keras
 import pytest
@@ -28,6 +31,44 @@ def reset_keras():
     """Layers are named from zero, and every test draws the same numbers."""
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks what is slow, and moves experiments and commands to the front.
+
+    Otherwise one worker would be left with the last of these long tests.
+    """
+    mark_off_the_diagonal(items)
+    items.sort(key=lambda item: item.get_closest_marker("once") is None)
+
+
+def mark_off_the_diagonal(items):
+    """Marks most combinations of the parameters of a test as slow.
+
+    Those left have every value of every parameter at least once: the first
+    values of all, the second ones, and so on, where the shorter lists begin
+    again.
+    """
+    functions = {}
+    for item in items:
+        if item.get_closest_marker("diagonal"):
+            name = item.nodeid.split("[")[0]
+            functions.setdefault(name, []).append(item)
+    for function in functions.values():
+        chosen = [item.callspec.params for item in function]
+        values = {name: distinct(p[name] for p in chosen) for name in chosen[0]}
+        for item, parameters in zip(function, chosen):
+            index = [values[n].index(id(x)) for n, x in parameters.items()]
+            last = max(index)
+            sizes = map(len, values.values())
+            if any(i != last % size for i, size in zip(index, sizes)):
+                item.add_marker(pytest.mark.slow)
+
+
+def distinct(values):
+    """Returns the identities of what a list of parameters holds, in order."""
+    return list(dict.fromkeys(map(id, values)))
 
 
 def pytest_report_header():

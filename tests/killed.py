@@ -82,6 +82,8 @@ def make_weighting(name):
     """Returns a weighting, all of whose parts act within four epochs."""
     if name == "chain":
         return weightings.get(["igb_v1", "nash_mtl"])
+    if name == "nash_mtl":
+        return weightings.NashMTL(update_every=3)
     if name == "igb_v2":
         return utils.quick_igb_v2(
             update_every=1, updates=1, batch_size=2, buffer_size=3

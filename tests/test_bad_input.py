@@ -307,6 +307,7 @@ def test_gradient_balancing_of_logarithms(cls):
         cls(scale_invariant=True)
 
 
+@pytest.mark.any_backend
 def test_a_backend_that_does_not_train():
     code = "import keras_mtl"
     env = {**os.environ, "KERAS_BACKEND": "numpy"}

@@ -262,6 +262,7 @@ def test_weightings_are_made_anew():
         assert nash["update_every"] == 2
 
 
+@pytest.mark.any_backend
 def test_labels():
     nash = keras_mtl.weightings.NashMTL
     result = run(["equal", nash(update_every=2), ["igb_v1", nash]], seeds=[0])
@@ -366,6 +367,7 @@ VALUES = {
 }
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("baseline", ["equal", "b", None])
 def test_summary_against_numpy(baseline):
     times = {"equal": [2.0, 1.0, 9.0], "a": [3.0, 3.0, 3.0], "b": [1, 1, 1]}
@@ -393,6 +395,7 @@ def test_summary_against_numpy(baseline):
     assert [summary[x]["relative_time"] for x in VALUES] == expected
 
 
+@pytest.mark.any_backend
 def test_baseline_of_values_and_directions():
     summary = make_result(
         {"a": [(1.0, 10.0)], "b": [(3.0, 30.0)]},
@@ -406,6 +409,7 @@ def test_baseline_of_values_and_directions():
     assert summary["a"]["mean_rank"] == 1.5
 
 
+@pytest.mark.any_backend
 def test_non_finite_results():
     values = {**VALUES, "c": [(math.nan, 1.0), (1.0, 1.0), (1.0, math.inf)]}
     result = make_result(values)
@@ -419,12 +423,14 @@ def test_non_finite_results():
     assert str(result).splitlines()[5].split()[:3] == ["c", "nan", "nan"]
 
 
+@pytest.mark.any_backend
 def test_baseline_without_a_delta():
     summary = make_result({"equal": [(0.0, 1.0)], "a": [(1.0, 1.0)]}).summary()
     assert math.isnan(summary["a"]["delta_m"][0])
     assert summary["a"]["mean_rank"] == 1.75
 
 
+@pytest.mark.any_backend
 def test_printed_table():
     result = make_result(VALUES, scale={"sum_loss": 1e-9})
     assert str(result) == repr(result)
@@ -443,6 +449,7 @@ def test_printed_table():
     assert "equal" in caption
 
 
+@pytest.mark.any_backend
 def test_many_results_go_down_the_page():
     keys = [f"task_{i}_loss" for i in range(5)]
     record = {"label": "equal", "seed": 0, "seconds_per_step": 1.0}
@@ -454,6 +461,7 @@ def test_many_results_go_down_the_page():
     assert "One seed." in lines[-1]
 
 
+@pytest.mark.any_backend
 def test_rich_table():
     rich_console = pytest.importorskip("rich.console")
     file = io.StringIO()
@@ -464,6 +472,7 @@ def test_rich_table():
     assert rows[2][:3] == ["a[b]", "1.000", "2.000"]
 
 
+@pytest.mark.any_backend
 def test_rich_is_missing(monkeypatch):
     for name in ["rich", "rich.table", "rich.box", "rich.progress"]:
         monkeypatch.setitem(sys.modules, name, None)
@@ -473,6 +482,7 @@ def test_rich_is_missing(monkeypatch):
     assert len(run(progress=True).records) == 4
 
 
+@pytest.mark.any_backend
 def test_histories():
     result = make_result(VALUES)
     assert result.histories()["a"] == {"loss": [0.0]}
@@ -481,6 +491,7 @@ def test_histories():
         result.histories(seed=7)
 
 
+@pytest.mark.any_backend
 def test_files(tmp_path):
     values = {**VALUES, "c": [(math.nan, 1.0)] * 3}
     result = make_result(values)
@@ -570,6 +581,7 @@ def test_a_file_of_version_0_1_continues(tmp_path):
     assert last["settings"] == lines[1]["settings"]
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("kept", [1, 5, 11, 300, -1])
 def test_a_truncated_line_is_repeated(tmp_path, kept):
     path = tmp_path / "runs.jsonl"
@@ -585,6 +597,7 @@ def test_a_truncated_line_is_repeated(tmp_path, kept):
     assert ScriptedModel.runs == []
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("text", ["notes", "notes\n", "{}\n", "[1]\n", "\n"])
 def test_another_file_is_kept(tmp_path, text):
     path = tmp_path / "notes.txt"
@@ -594,6 +607,7 @@ def test_another_file_is_kept(tmp_path, text):
     assert path.read_text() == text
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -628,6 +642,7 @@ def test_other_settings(tmp_path, arguments, message):
     assert path.read_text() == text
 
 
+@pytest.mark.any_backend
 def test_other_configuration_of_a_weighting(tmp_path):
     path = tmp_path / "runs.jsonl"
     nash = keras_mtl.weightings.NashMTL
@@ -639,6 +654,7 @@ def test_other_configuration_of_a_weighting(tmp_path):
         run(["equal", nash(update_every=5)], path=path)
 
 
+@pytest.mark.any_backend
 def test_settings_that_may_change(tmp_path):
     path = tmp_path / "runs.jsonl"
     run(["equal", "random"], path=path)
@@ -694,6 +710,7 @@ def test_settings_do_not_depend_on_the_process():
 # Bad input
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -753,11 +770,13 @@ def test_old_name_of_compile_args():
         run(compile=COMPILE)
 
 
+@pytest.mark.any_backend
 def test_weightings_is_a_name():
     with pytest.raises(ValueError, match="Received: weightings=equal"):
         benchmark(build, make_data(), compile_args=COMPILE, weightings="equal")
 
 
+@pytest.mark.any_backend
 def test_build_returns_the_same_model():
     model = build(ScriptedModel)
     with pytest.raises(ValueError, match="uncompiled.*, compiled"):
@@ -806,6 +825,7 @@ def test_step_timer(monkeypatch):
     assert train([1.0], steps=1).seconds_per_step == pytest.approx(101.0)
 
 
+@pytest.mark.any_backend
 def test_lines_of_progress(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     run(progress=True, epochs=3)
@@ -816,6 +836,7 @@ def test_lines_of_progress(capsys, monkeypatch):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.any_backend
 def test_bar_of_progress(monkeypatch):
     rich = pytest.importorskip("rich")
     from rich.console import Console

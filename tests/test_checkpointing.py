@@ -62,6 +62,8 @@ MOMENTS = {
 }
 
 
+@pytest.mark.once
+@pytest.mark.diagonal
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_failure_in_mid_write(suffix, moment, tmp_path, monkeypatch):
@@ -101,6 +103,7 @@ test_checkpointing.save(model, folder / "model.weights.h5")
 """
 
 
+@pytest.mark.once
 @pytest.mark.skipif(
     not hasattr(signal, "SIGKILL"), reason="signals are those of POSIX"
 )
@@ -186,6 +189,8 @@ BREAK = {
 }
 
 
+@pytest.mark.once
+@pytest.mark.diagonal
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", BREAK)
 def test_a_broken_file_is_named(kind, suffix, tmp_path):

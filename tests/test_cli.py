@@ -23,6 +23,7 @@ needs_qm9 = pytest.mark.skipif(
 SMALL = ["--epochs", "1", "--molecules", "80", "--weightings", "equal"]
 
 
+@pytest.mark.once
 @needs_qm9
 def test_demo_prints_plots_and_exports(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -66,6 +67,7 @@ def test_demo_exports_nothing_that_is_not_finite(tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.once
 @needs_qm9
 def test_benchmark_continues(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
@@ -78,6 +80,7 @@ def test_benchmark_continues(tmp_path, monkeypatch, capsys):
     assert len(path.read_text().splitlines()) == 2
 
 
+@pytest.mark.any_backend
 def test_unknown_weighting_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["demo", "--molecules", "80", "--weightings", "nash"]
@@ -86,6 +89,7 @@ def test_unknown_weighting_is_named(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("option", ["--epochs", "--molecules"])
 def test_counts_are_positive(option, capsys):
     with pytest.raises(SystemExit):
@@ -93,6 +97,7 @@ def test_counts_are_positive(option, capsys):
     assert "must be 1 or more, is 0" in capsys.readouterr().err
 
 
+@pytest.mark.any_backend
 def test_backend_is_switched(tmp_path):
     other = "torch" if keras.backend.backend() != "torch" else "jax"
     pytest.importorskip(other)

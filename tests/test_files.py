@@ -43,6 +43,7 @@ def imported(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE))
 )
@@ -65,6 +66,7 @@ def test_source(path):
         assert not name.endswith("enable_unsafe_deserialization")
 
 
+@pytest.mark.any_backend
 def test_the_sources_are_those_of_the_package():
     assert len(SOURCES) > 100
     names = [
@@ -89,6 +91,7 @@ def exploit():
     return np.float64(0.5)
 
 
+@pytest.mark.any_backend
 def test_the_exploit_works():
     pickle.loads(pickle.dumps(Exploit()))
     assert Exploit.ran
@@ -103,6 +106,7 @@ def log_file(tmp_path):
     return tmp_path / "log.npz"
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "name", ["format", "tasks", "rewards", "losses", "ends"]
 )
@@ -116,6 +120,7 @@ def test_a_log_with_objects_is_refused(name, log_file):
     assert not Exploit.ran
 
 
+@pytest.mark.any_backend
 def test_a_log_that_is_a_pickle_is_refused(log_file):
     log_file.write_bytes(pickle.dumps(Exploit()))
     with pytest.raises(ValueError, match=f"Expected {log_file}.*Received"):

@@ -75,6 +75,7 @@ def linear_model(tasks="pq"):
     return keras_mtl.MultiTaskModel(x, outputs)
 
 
+@pytest.mark.diagonal
 @each_kind
 @each_mode
 def test_closed_form(kind, mode):
@@ -127,6 +128,7 @@ def test_backend_gradients():
     )
 
 
+@pytest.mark.diagonal
 @each_kind
 @each_mode
 @pytest.mark.parametrize("name", MODELS)
@@ -147,6 +149,7 @@ def test_is_that_of_the_training_step(name, kind, mode):
         np.testing.assert_allclose(result, seen, rtol=1e-4, atol=atol)
 
 
+@pytest.mark.diagonal
 @each_kind
 @each_mode
 def test_changes_nothing(kind, mode):

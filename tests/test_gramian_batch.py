@@ -45,6 +45,7 @@ def first(count, x, y):
     return x[:count], {t: values[:count] for t, values in y.items()}
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
 @pytest.mark.parametrize("mode", utils.MODES)
 @pytest.mark.parametrize("fraction, count", [(0.5, 4), (0.3, 3), (1e-3, 1)])

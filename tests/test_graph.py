@@ -496,6 +496,7 @@ def test_max_norm_clips_the_direction_on_the_shared_variables():
     )
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
 @pytest.mark.parametrize(
     "options", [{"update_every": 3}, {"gramian_batch": 0.5}], ids=str

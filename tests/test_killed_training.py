@@ -21,6 +21,19 @@ from keras_mtl import weightings
 from tests import killed
 
 # With the agent of igb_v2, `test_resume.py` kills.
+# `make test` kills one of each kind of state, `make test-slow` the others.
+KINDS = {
+    "equal": "none",
+    "db_mtl": "moving averages",
+    "famo": "losses after a step",
+    "uncertainty": "trained by an optimizer of its own",
+    "pcgrad": "a seed",
+    "dwa": "epochs",
+    "nash_mtl": "weights that are kept for some steps",
+    "cr_mogm": "that of another weighting",
+    "chain": "that of two others",
+    "exp3s": "a sampler's, of a policy that learns",
+}
 METHODS = [name for name in weightings.names() if name != "igb_v2"] + ["chain"]
 # Those that differ in what they keep: an optimizer, seeds, epochs.
 IN_FILES = ["uncertainty", "random", "chain"]
@@ -68,7 +81,17 @@ def train(name, folder):
     return check
 
 
-@pytest.mark.parametrize("name", [*METHODS, *killed.POLICIES])
+def test_every_kind_is_known():
+    assert set(KINDS) <= {*METHODS, *killed.POLICIES}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in KINDS else pytest.mark.slow)
+        for name in [*METHODS, *killed.POLICIES]
+    ],
+)
 def test_backups(name, tmp_path):
     check = train(name, tmp_path)
     model, data = parts(name, seed=1)
@@ -114,6 +137,7 @@ def train_and_die(folder):
             killed.fit(model, data, [backup, killed.AtBatch(*when, end)])
 
 
+@pytest.mark.once
 @pytest.mark.skipif(
     not hasattr(signal, "SIGKILL"), reason="signals are those of POSIX"
 )

@@ -164,6 +164,7 @@ def test_a_task_without_labels_in_a_batch_contributes_nothing(name):
         assert np.isfinite(np.array(v)).all(), v.path
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("shape", [(BATCH, 2, 2, 1), (BATCH, 2, 2)], ids=str)
 @pytest.mark.parametrize("weighting", ["equal", "sum"])
 def test_missing_pixels(shape, weighting):

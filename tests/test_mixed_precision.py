@@ -47,7 +47,16 @@ def all_cases():
 
 CASES = all_cases()
 COMPILED = ["uncertainty", "famo", "igb_v2-chain", "nash_mtl-features"]
-MODES = [("eager", case) for case in CASES]
+# One of each kind of state; `make test-slow` has the others.
+KINDS = [
+    *["uncertainty", "random", "dwa", "famo", "db_mtl", "igb_v2"],
+    *["nash_mtl-features", "moco", "pcgrad-features", "graddrop"],
+    *["famo-chain", "igb_v2-chain"],
+]
+MODES = [
+    pytest.param("eager", case, marks=[] if case in KINDS else pytest.mark.slow)
+    for case in CASES
+]
 if "compiled" in utils.MODES:
     MODES += [("compiled", case) for case in COMPILED]
 
@@ -74,6 +83,7 @@ def values(variables):
     return [keras.ops.convert_to_numpy(v) for v in variables]
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("method", [*METHODS, "features"])
 def test_trains(policy, method):
     if method == "features":
@@ -133,6 +143,7 @@ def test_an_overflow_changes_nothing_but_the_scale(method):
     assert float(model.optimizer.dynamic_scale) == scale / 2
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("method", ["equal", "sum"])
 def test_equal_weights_train_as_plain_keras(policy, method):
     """With overflows in the first steps, and accumulated gradients."""

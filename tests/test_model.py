@@ -113,6 +113,7 @@ def test_loss_balancing_weighs_the_gradients():
         )
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("old", ["equal", "igb_v1", "nash_mtl"])
 @pytest.mark.parametrize("new", ["uncertainty", ["igb_v1", "nash_mtl"]])
 def test_fit_replaces_the_weighting_and_keeps_the_optimizer(old, new):
@@ -241,6 +242,7 @@ if utils.BACKEND != "torch":
     OPTIONS["steps"] = {**utils.COMPILED, "steps_per_execution": 2}
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("weighting", ["igb_v1", ["igb_v1", "sum"]], ids=str)
 def test_igb_takes_the_second_epochs_mean_losses_as_base(options, weighting):
@@ -326,6 +328,7 @@ def test_missing_labels_trace_a_step_only_once_more():
     assert len(traces) == after
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["igb_v1", "uncertainty", "nash_mtl"])
 def test_a_loss_that_is_not_finite(name, bad):

@@ -22,6 +22,8 @@ from keras_mtl.plots.axes import COLORS  # noqa: E402
 from keras_mtl.plots.line_names import spread  # noqa: E402
 from keras_mtl.selection import SelectionLog  # noqa: E402
 
+pytestmark = pytest.mark.any_backend
+
 TASKS = ["mu", "alpha", "homo", "lumo", "r2", "zpve"]
 TASKS += ["u0", "u", "h", "g", "cv"]
 

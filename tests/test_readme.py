@@ -19,6 +19,7 @@ def section(name):
     return re.search(pattern, text, re.DOTALL).group(1).strip()
 
 
+@pytest.mark.any_backend
 def test_table_of_methods_is_that_of_the_registry():
     assert section("methods") == methods.markdown_table()
 
@@ -93,6 +94,7 @@ def test_watching_conflicts():
     assert names["gramian"].shape == (2, 2)
 
 
+@pytest.mark.any_backend
 def test_console_command_prints_the_table(capsys):
     from keras_mtl.cli import main as cli
 

@@ -142,6 +142,7 @@ print(json.dumps(test_saving.go_on({folder!r}, {names!r})))
 """
 
 
+@pytest.mark.once
 def test_training_goes_on_in_a_new_process(interrupted):
     folder, uninterrupted = interrupted
     code = GO_ON.format(folder=str(folder), names=list(WEIGHTINGS))
@@ -157,7 +158,9 @@ def test_training_goes_on_in_a_new_process(interrupted):
 OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != utils.BACKEND]
 
 
-@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize(
+    "other", [OTHERS[0], pytest.param(OTHERS[1], marks=pytest.mark.slow)]
+)
 def test_training_goes_on_with_another_backend(interrupted, other):
     if importlib.util.find_spec(other) is None:
         pytest.skip(f"{other} is not installed")

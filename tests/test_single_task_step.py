@@ -80,6 +80,7 @@ def scaled():
     return keras.optimizers.LossScaleOptimizer(inner, initial_scale=64.0)
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("task, make_optimizer", [("a", adam), ("b", scaled)])
 def test_trains_as_the_task_alone(mode, task, make_optimizer):

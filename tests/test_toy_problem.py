@@ -3,6 +3,8 @@ import pytest
 
 from experiments import toy_two_objectives as toy
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture(scope="module")
 def front():
@@ -53,6 +55,7 @@ def test_distance_to_the_front(front):
     )
 
 
+@pytest.mark.slow
 def test_nash_mtl_reaches_the_front_from_every_start(front):
     # In 500 large steps instead of the 35,000 small ones of the experiment.
     ends = toy.train("Nash-MTL", [1.0, 10.0], steps=500, learning_rate=5e-2)

@@ -25,6 +25,7 @@ def soak(monkeypatch):
     return module
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "method", ["igb_v2", "bandit_mtl", "nash_mtl", "exp3s"]
 )
@@ -57,6 +58,7 @@ GOOD = {
 }
 
 
+@pytest.mark.any_backend
 def test_a_sound_training(soak):
     assert soak.failures(GOOD) == []
     assert soak.growth(GOOD) == 1.03
@@ -65,6 +67,7 @@ def test_a_sound_training(soak):
     np.testing.assert_allclose(soak.growth_per_step(GOOD), slope)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -82,6 +85,7 @@ def test_what_fails(change, message, soak):
     assert message in found
 
 
+@pytest.mark.any_backend
 def test_the_program(soak, monkeypatch, tmp_path, capsys):
     calls = []
 
@@ -121,6 +125,7 @@ def test_a_record_of_weights_that_drift(soak):
     np.testing.assert_allclose(logs["smallest"][0], 0.8, rtol=1e-5)
 
 
+@pytest.mark.any_backend
 def test_the_committed_results(soak):
     results = json.loads((FOLDER / "results" / "soak.json").read_text())
     for mode in ("tensorflow", "jax-jit"):

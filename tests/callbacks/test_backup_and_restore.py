@@ -78,6 +78,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_failure_in_mid_write(moment, tmp_path, monkeypatch):
     *where, epoch = MOMENTS[moment]
@@ -90,6 +91,7 @@ def test_a_failure_in_mid_write(moment, tmp_path, monkeypatch):
     assert not tmp_path.exists()
 
 
+@pytest.mark.once
 def test_a_kill_while_the_backup_is_deleted(tmp_path, monkeypatch):
     def rmtree(path):
         raise killed.Killed

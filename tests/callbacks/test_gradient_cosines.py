@@ -33,6 +33,7 @@ def make_model(weighting="equal", **kwargs):
     return model
 
 
+@pytest.mark.diagonal
 @each_mode
 @pytest.mark.parametrize("kind", ["parameters", "features"])
 def test_gramians_of_each_epoch(mode, kind):
@@ -56,6 +57,7 @@ def test_gramians_of_each_epoch(mode, kind):
     )
 
 
+@pytest.mark.diagonal
 @each_mode
 @pytest.mark.parametrize("weighting", ["dwa", "nash_mtl"])
 def test_training_is_the_same(mode, weighting):

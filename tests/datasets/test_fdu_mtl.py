@@ -5,6 +5,8 @@ import pytest
 
 from keras_mtl.datasets import fdu_mtl
 
+pytestmark = pytest.mark.any_backend
+
 TASKS = ("books", "MR")
 
 

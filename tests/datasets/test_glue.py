@@ -8,6 +8,8 @@ from scipy import stats
 
 from keras_mtl.datasets import glue
 
+pytestmark = pytest.mark.any_backend
+
 HEADERS = {
     "MNLI": "index\tpairID\tsentence1\tsentence2\tlabel1\tgold_label",
     "MRPC": "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String",

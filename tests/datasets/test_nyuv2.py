@@ -5,6 +5,8 @@ import pytest
 
 from keras_mtl.datasets import nyuv2
 
+pytestmark = pytest.mark.any_backend
+
 HEIGHT, WIDTH = 3, 4
 SIZES = {"train": 11, "val": 5}
 

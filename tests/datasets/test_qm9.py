@@ -8,6 +8,8 @@ import pytest
 
 from keras_mtl.datasets import qm9
 
+pytestmark = pytest.mark.any_backend
+
 HEADER = (
     "XYZ_file,Index,N_atoms,Elements,XYZ_Ang,RotA_GHz,Dipole_debye,"
     "Polarizability_bohr3,HOMO_au,LUMO_au,HOMO_LUMO_gap_au,R2_bohr2,ZPVE_au,"

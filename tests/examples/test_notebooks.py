@@ -99,12 +99,14 @@ def shrink(notebook, budget):
     cell.source = "\n".join([cell.source, *lines])
 
 
+@pytest.mark.any_backend
 def test_every_script_has_a_notebook(make_notebooks):
     scripts = [path.stem for path in make_notebooks.scripts()]
     assert scripts
     assert scripts == [path.stem for path in NOTEBOOKS]
 
 
+@pytest.mark.any_backend
 @each_notebook
 def test_in_step_with_the_script(path):
     script = jupytext.read(path.with_suffix(".py"))
@@ -118,6 +120,7 @@ def test_in_step_with_the_script(path):
     assert cells(read(path)) == cells(script), "run `make notebooks`"
 
 
+@pytest.mark.any_backend
 @each_notebook
 def test_committed_outputs(path):
     notebook = read(path)
@@ -132,7 +135,19 @@ def test_committed_outputs(path):
     assert not ABSOLUTE_PATH.search(printed(notebook))
 
 
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=pytest.mark.once
+            if path.stem == "quick_start"
+            else pytest.mark.slow,
+        )
+        for path in NOTEBOOKS
+    ],
+)
 def test_executes(path, make_notebooks, tmp_path):
     pytest.importorskip("ipykernel", exc_type=ImportError)
     pytest.importorskip("matplotlib", exc_type=ImportError)
@@ -146,7 +161,7 @@ def test_executes(path, make_notebooks, tmp_path):
     make_notebooks.execute(
         notebook,
         folder,
-        timeout=300,
+        timeout=1800,
         KERAS_BACKEND=keras.backend.backend(),
         # For the molecules that are kept once they are parsed.
         KERAS_HOME=os.fspath(tmp_path / "keras"),
@@ -155,6 +170,7 @@ def test_executes(path, make_notebooks, tmp_path):
     assert "stderr" not in [x.get("name") for x in outputs(notebook)]
 
 
+@pytest.mark.any_backend
 def test_quick_start_shows_the_table_and_the_plots():
     notebook = read(FOLDER / "quick_start.ipynb")
     table = printed(notebook)
@@ -163,6 +179,7 @@ def test_quick_start_shows_the_table_and_the_plots():
     assert len(pictures(notebook)) == 4
 
 
+@pytest.mark.any_backend
 def test_production_shows_that_the_killed_training_ends_as_the_whole_one():
     text = printed(read(FOLDER / "production.ipynb"))
     differences = re.findall(r"^of the \w+ +(\S+)$", text, re.MULTILINE)
@@ -171,6 +188,7 @@ def test_production_shows_that_the_killed_training_ends_as_the_whole_one():
     assert "keras_mtl imported: False" in text
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "text, found",
     [

@@ -11,6 +11,8 @@ import pytest
 import keras_mtl
 from tests import utils
 
+pytestmark = pytest.mark.once
+
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 
 

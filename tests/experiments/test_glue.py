@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.once
+
 PATH = pathlib.Path(__file__).parents[2] / "experiments" / "glue.py"
 TASKS = ("cola", "mnli", "stsb")
 WORDS = [f"w{i}" for i in range(20)]

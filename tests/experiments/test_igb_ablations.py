@@ -12,6 +12,8 @@ from keras import ops
 import keras_mtl
 from tests import utils
 
+pytestmark = pytest.mark.once
+
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 
 
@@ -112,6 +114,7 @@ def nyuv2_dir(tmp_path):
     return tmp_path / "nyuv2"
 
 
+@pytest.mark.slow
 def test_nyuv2(experiment, nyuv2_dir, tmp_path):
     content = run(
         experiment,

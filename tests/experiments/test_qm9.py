@@ -6,6 +6,8 @@ import pathlib
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 PATH = pathlib.Path(__file__).parents[2] / "experiments" / "qm9.py"
 
 

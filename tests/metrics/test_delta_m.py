@@ -50,6 +50,7 @@ def read_rows(text):
     return [(row[0], np.array(row[1:], "float64")) for row in rows]
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("method, row", read_rows(QM9))
 def test_published_qm9(method, row):
     # The table's rounding, mostly that of the small errors (0.067, 0.072),
@@ -58,6 +59,7 @@ def test_published_qm9(method, row):
     assert delta == pytest.approx(row[-1], abs=0.3)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("method, row", read_rows(NYUV2))
 def test_published_nyuv2(method, row):
     delta = delta_m(row[:-1], NYUV2_SINGLE_TASK, NYUV2_HIGHER_IS_BETTER)
@@ -77,6 +79,7 @@ def nyuv2_dict(values):
     }
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "higher_is_better",
     [
@@ -94,6 +97,7 @@ def test_nested_results(higher_is_better):
     assert delta == pytest.approx(8.45, abs=0.015)
 
 
+@pytest.mark.any_backend
 def test_order_of_the_dicts_does_not_matter():
     assert delta_m({"a": 1.0, "b": 4.0}, {"b": 2.0, "a": 1.0}) == 50.0
 
@@ -106,10 +110,12 @@ def test_tensors_and_single_direction():
     assert delta_m({"a": results[0]}, {"a": 2}) == -50.0
 
 
+@pytest.mark.any_backend
 def test_negative_baseline():
     assert delta_m({"a": -1.0}, {"a": -2.0}) == 50.0
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "results, baseline, message",
     [
@@ -128,6 +134,7 @@ def test_invalid_results(results, baseline, message):
         delta_m(results, baseline)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "higher_is_better, message",
     [

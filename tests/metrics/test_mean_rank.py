@@ -4,6 +4,8 @@ from scipy import stats
 
 from keras_mtl.metrics import mean_rank
 
+pytestmark = pytest.mark.any_backend
+
 
 def test_against_scipy():
     rng = np.random.default_rng(0)

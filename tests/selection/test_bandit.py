@@ -7,6 +7,7 @@ from experiments import mtl_bandit
 from keras_mtl.selection import BanditEnvironment
 
 
+@pytest.mark.any_backend
 def test_environment_is_that_of_the_paper():
     for seed in range(20):
         env = BanditEnvironment(num_tasks=8, num_steps=4000, seed=seed)
@@ -23,6 +24,7 @@ def test_environment_is_that_of_the_paper():
     np.testing.assert_allclose(variance, 3 / (16 * 9), rtol=0.15)
 
 
+@pytest.mark.any_backend
 def test_steps_against_plain_arithmetic():
     env = BanditEnvironment(num_tasks=3, num_steps=60, seed=0)
     expected = [0.0, 0.0, 0.0]
@@ -41,6 +43,7 @@ def test_steps_against_plain_arithmetic():
     np.testing.assert_array_equal(env.scores, np.zeros(3))
 
 
+@pytest.mark.any_backend
 def test_choosing_as_the_oracle_learns_all_tasks():
     env = BanditEnvironment(num_tasks=5, num_steps=2000, seed=3)
     for task in np.repeat(np.arange(5), np.ceil(env.oracle * 2000).astype(int)):
@@ -49,12 +52,14 @@ def test_choosing_as_the_oracle_learns_all_tasks():
     assert np.all(env.scores > env.max_scores - 2000 * env.forget_increments)
 
 
+@pytest.mark.any_backend
 def test_seed():
     first, same, other = (BanditEnvironment(seed=i) for i in (0, 0, 1))
     np.testing.assert_array_equal(first.oracle, same.oracle)
     assert np.any(first.oracle != other.oracle)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["num_tasks", "num_steps", "alpha"])
 def test_bad_arguments(name):
     with pytest.raises(ValueError, match=f"Expected `{name}` to be positive"):
@@ -62,6 +67,7 @@ def test_bad_arguments(name):
 
 
 # Few steps, of which the policies are learned.
+@pytest.mark.any_backend
 @pytest.mark.filterwarnings("ignore:The effective sample size")
 def test_experiment(tmp_path, monkeypatch, capsys):
     pytest.importorskip("cma")
@@ -81,6 +87,7 @@ def test_experiment(tmp_path, monkeypatch, capsys):
     assert "median of the gap closed" in capsys.readouterr().out
 
 
+@pytest.mark.any_backend
 def test_committed_results():
     path = mtl_bandit.Path(mtl_bandit.__file__).with_suffix(".json")
     summary = json.loads(path.read_text())

@@ -11,6 +11,8 @@ from keras_mtl.selection import SelectionLog
 from keras_mtl.selection import counterfactual_policy
 from keras_mtl.selection import weighted_importance_sampling
 
+pytestmark = pytest.mark.any_backend
+
 pytest.importorskip("cma")
 
 TASKS = ["a", "b", "c", "d", "e"]

@@ -10,6 +10,8 @@ from keras_mtl.selection import SelectionLog
 from keras_mtl.selection import importance_sampling
 from keras_mtl.selection import weighted_importance_sampling
 
+pytestmark = pytest.mark.any_backend
+
 TASKS = ["a", "b", "c", "d"]
 MEANS = np.array([0.1, 0.9, 0.4, 0.6])
 LOGGING = np.array([0.4, 0.1, 0.3, 0.2])

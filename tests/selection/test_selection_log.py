@@ -8,6 +8,8 @@ import pytest
 
 from keras_mtl.selection import SelectionLog
 
+pytestmark = pytest.mark.any_backend
+
 TASKS = ["cola", "größe ☂", "a\0"]
 
 
