@@ -6,6 +6,8 @@ Keras it is where it is taken from. What a new release asks for is on the page
 "A new release of Keras" in CONTRIBUTING.md.
 """
 
+import contextlib
+
 import keras
 from keras.src.losses import loss as _loss
 from keras.src.models import functional as _functional
@@ -90,6 +92,21 @@ def operation_call(operation, training):
     if hasattr(_functional, "operation_fn"):
         return _functional.operation_fn(operation, training=training)
     return operation
+
+
+@contextlib.contextmanager
+def call_scope(model, training):
+    """A scope in which layers are called as inside of a call of `model`.
+
+    It is for a graph that is run step by step, outside of a call of its model,
+    from which layers would take `training` since 3.16. The methods are there
+    since 3.11.
+    """
+    model._get_call_context().set_value("training", training)
+    try:
+        yield
+    finally:
+        model._maybe_reset_call_context()
 
 
 def ask_to_overwrite(path):

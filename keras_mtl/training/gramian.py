@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.backend import jacobian
+from keras_mtl.backend.keras_internals import call_scope
 from keras_mtl.losses import missing_labels as labels
 from keras_mtl.training import balancing
 from keras_mtl.weightings.weighting import GradientWeighting
@@ -67,9 +68,10 @@ class TaskGramian:
                 )
             ]
 
-        with keras.StatelessScope(
+        variables = keras.StatelessScope(
             zip(self._variables, values), collect_losses=True
-        ):
+        )
+        with variables, call_scope(self.model, training=True):
             blocks = self._blocks(inputs, losses)
             num_tasks = len(self.split.tasks)
             parts = [

@@ -2,6 +2,7 @@ import jax
 import keras
 from jax import numpy as jnp
 
+from keras_mtl.backend.keras_internals import call_scope
 from keras_mtl.backend.keras_internals import get_keras_mask
 from keras_mtl.backend.keras_internals import set_keras_mask
 from keras_mtl.training import balancing
@@ -144,7 +145,8 @@ class BackendTrainer:
 
         def trunk(trainable):
             with self._scope(trainable, others) as scope:
-                values = self._split.run_trunk(self.flat_inputs(x), True)
+                with call_scope(self, training=True):
+                    values = self._split.run_trunk(self.flat_inputs(x), True)
                 added = self.sum_penalties(scope.losses)
             boundary = {key: values[key] for key in self._split.boundary}
             masks = {key: get_keras_mask(v) for key, v in values.items()}
@@ -168,7 +170,8 @@ class BackendTrainer:
                 _set_mask(tensor, masks[key])
             mapping = [(self.metrics_variables, metrics_state)]
             with self._scope(trainable, rest, *mapping) as scope:
-                y_pred = self.run_heads(values, copies, True)
+                with call_scope(self, training=True):
+                    y_pred = self.run_heads(values, copies, True)
                 added = self.sum_penalties(scope.losses)
                 losses = compute_losses(y, y_pred, sample_weight)
             after = self._updated(scope, self.non_trainable_variables)
