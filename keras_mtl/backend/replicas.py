@@ -1,7 +1,8 @@
-"""Sums over the replicas of a `tf.distribute.Strategy`.
+"""Sums over the replicas of a step, on TensorFlow and PyTorch.
 
-Elsewhere there is one replica, and nothing to do: arrays of JAX are those of
-the whole batch, wherever their parts lie.
+Replicas are those of a `tf.distribute.Strategy`, and the processes of
+`torch.distributed`. Elsewhere there is one replica, and nothing to do: arrays
+of JAX are those of the whole batch, wherever their parts lie.
 
 All replicas see the same sums, and so compute the same weights. That is why
 the variables of a weighting have no `aggregation`: each writes its own copy.
@@ -11,11 +12,19 @@ import contextlib
 
 import keras
 
+from keras_mtl.backend import keras_internals
+
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
+IS_TORCH = keras.backend.backend() == "torch"
+
+if IS_TORCH:
+    from keras_mtl.backend import torch_replicas
 
 
 def count():
     """Returns the number of replicas that take this step together."""
+    if IS_TORCH:
+        return torch_replicas.count()
     context = _context()
     return 1 if context is None else context.num_replicas_in_sync
 
@@ -24,6 +33,8 @@ def total(tensors):
     """Returns the sums of tensors over the replicas, each a nest of them."""
     if count() == 1:
         return tensors
+    if IS_TORCH:
+        return torch_replicas.total(tensors)
     import tensorflow as tf
 
     return _context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
@@ -41,6 +52,9 @@ def join(matrix):
     """
     if count() == 1:
         return matrix, lambda row: row
+    if IS_TORCH:
+        whole, start, end = torch_replicas.join(matrix)
+        return whole, lambda row: row[start:end]
     import tensorflow as tf
 
     context = _context()
@@ -49,6 +63,37 @@ def join(matrix):
     place = context.replica_id_in_sync_group
     start = tf.reduce_sum(sizes[:place])
     return whole, lambda row: row[start : start + sizes[place]]
+
+
+def share_of_sum(gradient):
+    """Divides a gradient of the whole batch among the replicas.
+
+    All replicas have the same one, and what they have of it is added up before
+    an update.
+    """
+    if IS_TORCH and count() > 1:
+        return gradient / count()
+    return keras_internals.scale_loss_for_distribution(gradient)
+
+
+def loss_of_part(loss):
+    """Scales the part of a loss that a replica has, for its gradient.
+
+    The gradients of a loss that `compute_loss` returns are added up over the
+    replicas on TensorFlow. On PyTorch it is their mean that is taken, as
+    Keras does there, so that a loss of the user's own need not be scaled.
+    """
+    return loss * count() if IS_TORCH else loss
+
+
+def has_several(model):
+    """Whether a step of `model` may be taken by several replicas."""
+    if keras.distribution.distribution() is not None:
+        return True
+    if IS_TORCH:
+        return torch_replicas.num_processes() > 1
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy is not None and strategy.num_replicas_in_sync > 1
 
 
 def scope(model):

@@ -27,7 +27,6 @@ import keras
 from keras import ops
 
 from keras_mtl.backend import replicas
-from keras_mtl.backend.keras_internals import scale_loss_for_distribution
 from keras_mtl.weightings.weighting import TINY
 
 
@@ -179,7 +178,7 @@ def balanced_gradients(
         # With several replicas the blocks are those of the whole batch, and the
         # optimizer adds up what the replicas make of them.
         gradients = {
-            id(v): None if g is None else scale_loss_for_distribution(g)
+            id(v): None if g is None else replicas.share_of_sum(g)
             for v, g in zip(measured, map(combine, blocks))
         }
     else:
