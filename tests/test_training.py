@@ -21,9 +21,7 @@ Y = {
     "c": RNG.normal(size=SAMPLES).astype("float32"),
 }
 SAMPLE_WEIGHT = {t: RNG.uniform(0.5, 2.0, SAMPLES) for t in Y}
-TAKES_STEPS = (
-    utils.BACKEND != "torch" or keras_internals.HAS_TORCH_DISTRIBUTION
-)
+TAKES_STEPS = utils.BACKEND != "torch" or keras_internals.HAS_TORCH_DISTRIBUTION
 LOSS = {"c": "mse", "a": "mae", "b": "sparse_categorical_crossentropy"}
 
 WEIGHTINGS = {
