@@ -5,6 +5,7 @@ All devices of this machine, or two made of its CPU:
     python distributed.py
     python distributed.py --cpu-devices 2
     KERAS_BACKEND=jax python distributed.py --cpu-devices 2
+    KERAS_BACKEND=torch python distributed.py --cpu-devices 2
 
 Two workers of TensorFlow, here on one machine; each prints the same:
 
@@ -14,12 +15,20 @@ Two workers of TensorFlow, here on one machine; each prints the same:
             "task": {"type": "worker", "index": '$i'}}' python distributed.py &
     done; wait
 
-What is printed does not depend on the devices, but for rounding.
+Processes of PyTorch, with Keras 3.16, on each machine one for each device:
+
+    KERAS_BACKEND=torch torchrun --nproc-per-node 2 distributed.py
+
+What is printed does not depend on the devices, but for rounding, and with
+PyTorch for the order of the examples, of which each process shuffles its own.
 """
 
 import argparse
+import atexit
 import contextlib
 import os
+import subprocess
+import sys
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -68,17 +77,37 @@ def distribute_on_jax():
     return contextlib.nullcontext()
 
 
+def distribute_on_torch():
+    if "WORLD_SIZE" not in os.environ and args.cpu_devices:
+        run = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        run += ["--nproc-per-node", str(args.cpu_devices), *sys.argv]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        sys.exit(subprocess.run(run, env=environment).returncode)
+    if "WORLD_SIZE" in os.environ:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group()
+        atexit.register(torch.distributed.destroy_process_group)
+    return contextlib.nullcontext()
+
+
+def rank_and_size():
+    """Returns which process of PyTorch this is, and how many there are."""
+    if backend != "torch" or "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
 # Before anything is computed.
 backend = keras.backend.backend()
-if backend == "tensorflow":
-    scope = distribute_on_tensorflow()
-elif backend == "jax":
-    scope = distribute_on_jax()
-else:
-    parser.error(
-        "Keras distributes `fit` on TensorFlow and JAX. "
-        f"Received: KERAS_BACKEND={backend}"
-    )
+scope = {
+    "tensorflow": distribute_on_tensorflow,
+    "jax": distribute_on_jax,
+    "torch": distribute_on_torch,
+}[backend]()
+rank, size = rank_and_size()
 
 # The same everywhere: the workers must shuffle in the same order.
 keras.utils.set_random_seed(0)
@@ -108,8 +137,10 @@ with scope:
         weighting=args.weighting,
     )
 
+# Each process of PyTorch takes its own examples; elsewhere Keras divides them.
+x, y = x[rank::size], {task: labels[rank::size] for task, labels in y.items()}
 history = model.fit(
-    x, y, batch_size=args.batch_size, epochs=args.epochs, verbose=0
+    x, y, batch_size=args.batch_size // size, epochs=args.epochs, verbose=0
 ).history
-for name in history:
+for name in history if rank == 0 else ():
     print(name, *(f"{value:.4g}" for value in history[name]))

@@ -60,8 +60,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     their gradients overflow. bfloat16, as in any Keras model, has none, unless
     the optimizer is put into one.
 
-    Limits are those of Keras: `steps_per_execution` is 1 on PyTorch, and
-    SavedModels are exported on TensorFlow and JAX.
+    Limits are those of Keras: until 3.15, `steps_per_execution` is 1 on
+    PyTorch, and SavedModels are exported on TensorFlow and JAX.
 
     Args:
         inputs: Input tensors, as of `keras.Model`.

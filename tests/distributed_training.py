@@ -23,14 +23,25 @@ from tests import utils
 # The size of a batch, and the number of examples. A last batch of 5 is split
 # into 3 and 2, and in the case "eager" one of 1 into 1 and 0; workers and the
 # devices of JAX need equal parts.
-SIZES = {"mirrored": (8, 21), "workers": (8, 16), "jax": (4, 12)}
+SIZES = {
+    "mirrored": (8, 21),
+    "workers": (8, 16),
+    "jax": (4, 12),
+    "processes": (8, 21),
+}
 TASKS = ("a", "b", "c")
 EPOCHS = 4
+IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 IS_JAX = keras.backend.backend() == "jax"
 
 
 def set_up_devices(kind):
-    """Returns the strategy of TensorFlow, `None` on JAX."""
+    """Returns the strategy of TensorFlow, `None` on JAX.
+
+    The processes of PyTorch have something alike.
+    """
+    if kind == "processes":
+        return Processes()
     if kind == "jax":
         os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
         devices = keras.distribution.list_devices("cpu")
@@ -47,6 +58,49 @@ def set_up_devices(kind):
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+class Processes:
+    """The processes of PyTorch, in place of a strategy of TensorFlow."""
+
+    def __init__(self):
+        from torch import distributed
+
+        distributed.init_process_group("gloo")
+        self.rank = distributed.get_rank()
+
+    def scope(self):
+        return contextlib.nullcontext()
+
+    def experimental_local_results(self, value):
+        return [ops.convert_to_numpy(value)]
+
+
+class PartsOfBatches(keras.utils.PyDataset):
+    """What one of two processes has of the batches of arrays."""
+
+    def __init__(self, arrays, batch, rank):
+        super().__init__()
+        self._arrays, self._batch, self._rank = arrays, batch, rank
+        self._examples = len(arrays[0])
+
+    @property
+    def num_batches(self):
+        return -(-self._examples // self._batch)
+
+    def __getitem__(self, index):
+        start = index * self._batch
+
+        def part(array):
+            of_batch = array[start : start + self._batch]
+            return np.array_split(of_batch, 2)[self._rank]
+
+        return tuple(
+            {k: v if v is None else part(v) for k, v in arrays.items()}
+            if isinstance(arrays, dict)
+            else part(arrays)
+            for arrays in self._arrays
+        )
 
 
 def sgd(**kwargs):
@@ -66,6 +120,7 @@ GRADIENT_BALANCING = {
     "nash_mtl_every_2": lambda **kwargs: weightings.NashMTL(
         update_every=2, **kwargs
     ),
+    "mgda": weightings.MGDA,
     "pcgrad": lambda **kwargs: weightings.PCGrad(seed=3, **kwargs),
     "graddrop": lambda **kwargs: weightings.GradDrop(seed=3, **kwargs),
     "trimmed_mean": weightings.TrimmedMean,
@@ -91,7 +146,7 @@ CASES = [
     "eager",
     "loss_scale",
 ]
-if IS_JAX:
+if not IS_TENSORFLOW:
     CASES += ["gradient_accumulation"]
 
 
@@ -192,17 +247,20 @@ def train(case, batch, examples, strategy=None):
             weighting=make_weighting(case),
             run_eagerly=case == "eager",
         )
+    data = {"x": x, "y": y, "sample_weight": sample_weight, "batch_size": batch}
+    validation_data = (x, y)
+    if isinstance(strategy, Processes):
+        arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
+        data = {"x": PartsOfBatches(arrays, batch, strategy.rank)}
+        validation_data = PartsOfBatches((x, y), batch, strategy.rank)
     history = model.fit(
-        x,
-        y,
-        sample_weight=sample_weight,
-        batch_size=batch,
+        **data,
         epochs=EPOCHS,
         shuffle=False,
         verbose=0,
         # Outside of the strategy's scope.
         weighting="gradnorm" if is_eager else None,
-        validation_data=(x, y) if is_eager else None,
+        validation_data=validation_data if is_eager else None,
     )
     gramian = model.gramian(x, y).tolist() if is_eager else []
     copies = [copies_of(v, strategy) for v in model.weighting.variables]

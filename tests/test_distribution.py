@@ -17,18 +17,25 @@ import pytest
 from keras import layers
 
 import keras_mtl
+from keras_mtl.backend import keras_internals
 from keras_mtl.losses import over_replicas as whole_batch
 from tests import distributed_training
 
 BACKEND = keras.backend.backend()
 ROOT = pathlib.Path(__file__).parents[1]
-KIND = {"tensorflow": "mirrored", "jax": "jax"}.get(BACKEND)
+KINDS = {"tensorflow": "mirrored", "jax": "jax", "torch": "processes"}
+KIND = KINDS[BACKEND]
 # What the network, the state of the weighting and the history may differ by,
 # relative to 1 or their own size.
 TOLERANCE = 1e-5
 
-pytestmark = pytest.mark.skipif(
-    KIND is None, reason="`fit` of Keras does not distribute on PyTorch"
+CAN_DISTRIBUTE = BACKEND != "torch" or keras_internals.HAS_TORCH_DISTRIBUTION
+
+needs_distribution = pytest.mark.skipif(
+    not CAN_DISTRIBUTE, reason="this version of Keras trains in one process"
+)
+needs_torch = pytest.mark.skipif(
+    BACKEND != "torch", reason="the processes of PyTorch"
 )
 needs_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="a strategy of TensorFlow"
@@ -56,19 +63,43 @@ def results_of(process, path):
 
 @pytest.fixture(scope="module")
 def distributed(tmp_path_factory):
+    if KIND == "processes":
+        return of_two_processes(tmp_path_factory.mktemp("processes"))
     path = tmp_path_factory.mktemp("distributed") / "results.json"
     return results_of(start(KIND, path), path)
+
+
+def of_two_processes(folder):
+    """Returns what two processes come to, and compares them."""
+    paths = [folder / f"{rank}.json" for rank in range(2)]
+    shared = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_ports(1)[0])}
+    shared["WORLD_SIZE"] = "2"
+    processes = [
+        start(KIND, path, **shared, RANK=str(rank))
+        for rank, path in enumerate(paths)
+    ]
+    first, second = map(results_of, processes, paths)
+    for case, result in first.items():
+        for name in ("network", "history"):
+            assert result[name] == second[case][name], (case, name)
+        result["states"] += second[case]["states"]
+    return first
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
     """The results of two processes, each a worker."""
-    sockets = [socket.socket() for _ in range(2)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    addresses = [f"localhost:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
     folder = tmp_path_factory.mktemp("workers")
     paths = [folder / f"{i}.json" for i in range(2)]
     processes = []
@@ -98,6 +129,7 @@ def assert_as_on_one_device(result, case, kind):
         assert_close(result["history"][name], values)
 
 
+@needs_distribution
 @pytest.mark.parametrize("case", distributed_training.CASES)
 def test_two_devices_train_as_one(distributed, case):
     result = distributed[case]
@@ -105,6 +137,37 @@ def test_two_devices_train_as_one(distributed, case):
     for ours, others in zip(*result["states"]):
         np.testing.assert_array_equal(ours, others)
     assert_as_on_one_device(result, case, KIND)
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    """A group of one process, which others may say to be two."""
+    from torch import distributed
+
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+@needs_torch
+def test_what_does_not_train_in_several_processes(process_group, monkeypatch):
+    from torch import distributed
+
+    model = distributed_training.make_model()
+    model.compile("sgd", loss="mse")
+    x, y = distributed_training.make_data(4)
+    model.fit(x, y, verbose=0)
+    monkeypatch.setattr(distributed, "get_world_size", lambda group=None: 2)
+    data = {task: (x, labels) for task, labels in y.items()}
+    sampler = keras_mtl.selection.TaskSampler(data, "uniform", batch_size=2)
+    with pytest.raises(ValueError, match="one device and one process"):
+        model.fit(sampler, verbose=0)
+    if not CAN_DISTRIBUTE:
+        with pytest.raises(ValueError, match="one process: call `torch.dis"):
+            model.compile("sgd", loss="mse")
+            model.fit(x, y, verbose=0)
 
 
 @needs_tensorflow
@@ -167,6 +230,7 @@ def test_gradient_accumulation():
     model.fit(*distributed_training.make_data(4), verbose=0)
 
 
+@needs_distribution
 def test_example_on_two_devices():
     options = "--cpu-devices 2 --examples 16 --batch-size 8 --epochs 1".split()
     run = subprocess.run(

@@ -151,7 +151,11 @@ def test_equal_weights_train_as_plain_keras(policy, method):
     def trained(weighting, cls):
         optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
         model = build(weighting, optimizer, cls)
-        history = model.fit(*data(), epochs=3, batch_size=8, verbose=0)
+        # In this order and at this scale, a gradient that leaves float16 does
+        # so by a wide margin: the sums of the two models are not the same.
+        history = model.fit(
+            *data(2.0), epochs=3, batch_size=8, shuffle=False, verbose=0
+        )
         return model, history.history
 
     plain, expected = trained(None, keras.Model)

@@ -9,6 +9,7 @@ from keras import layers
 from keras import ops
 
 import keras_mtl
+from keras_mtl.backend import keras_internals
 from tests import utils
 
 RNG = np.random.default_rng(3)
@@ -20,6 +21,7 @@ Y = {
     "c": RNG.normal(size=SAMPLES).astype("float32"),
 }
 SAMPLE_WEIGHT = {t: RNG.uniform(0.5, 2.0, SAMPLES) for t in Y}
+TAKES_STEPS = utils.BACKEND != "torch" or keras_internals.HAS_TORCH_DISTRIBUTION
 LOSS = {"c": "mse", "a": "mae", "b": "sparse_categorical_crossentropy"}
 
 WEIGHTINGS = {
@@ -322,14 +324,13 @@ def test_takes_all_that_fit_takes(data):
     compare(small_model, fit)
 
 
-@pytest.mark.skipif(utils.BACKEND == "torch", reason="Keras raises on torch")
+@pytest.mark.skipif(not TAKES_STEPS, reason="this version of Keras raises")
 def test_steps_per_execution():
     compare(small_model, fit_arrays, steps_per_execution=2, **utils.COMPILED)
 
 
-def test_steps_per_execution_on_torch():
-    if utils.BACKEND != "torch":
-        pytest.skip("of torch")
+@pytest.mark.skipif(TAKES_STEPS, reason="this version of Keras takes them")
+def test_steps_per_execution_are_refused():
     model = compiled(
         small_model(keras_mtl.MultiTaskModel), "sum", steps_per_execution=2
     )

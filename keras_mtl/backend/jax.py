@@ -2,6 +2,8 @@
 
 import jax
 
+from keras_mtl.backend import one_replica as replicas  # noqa: F401
+
 
 def gradient(function, tensors):
     return jax.grad(function)(tensors)

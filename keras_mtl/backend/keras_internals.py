@@ -124,6 +124,19 @@ def has_several_workers(strategy):
     return trainer._collective_all_reduce_multi_worker(strategy)
 
 
+def torch_data_group():
+    """Returns the processes of PyTorch that share a batch, `None` for all.
+
+    They are those of a `keras.distribution.DataParallel`, if one is set, which
+    Keras has on PyTorch since 3.16.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    mesh = distribution.device_mesh.backend_mesh
+    return mesh.get_group(distribution.batch_dim_name)
+
+
 def uses_torch_compile(model):
     """Whether `torch.compile` compiles a model's steps.
 

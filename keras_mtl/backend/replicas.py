@@ -1,35 +1,30 @@
-"""Sums over the replicas of a `tf.distribute.Strategy`.
+"""Sums over the replicas that take a step together, each a part of its batch.
 
-Elsewhere there is one replica, and nothing to do: arrays of JAX are those of
-the whole batch, wherever their parts lie.
+Replicas are those of a `tf.distribute.Strategy`, and the processes of
+`torch.distributed`. Elsewhere there is one, and nothing to do.
 
 All replicas see the same sums, and so compute the same weights. That is why
 the variables of a weighting have no `aggregation`: each writes its own copy.
 """
 
-import contextlib
+from typing import Any
 
-import keras
+from keras_mtl.backend.primitives import of_backend
 
-IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
+_own = of_backend().replicas
 
 
-def count():
+def count() -> int:
     """Returns the number of replicas that take this step together."""
-    context = _context()
-    return 1 if context is None else context.num_replicas_in_sync
+    return _own.count()
 
 
-def total(tensors):
+def total(tensors: Any) -> Any:
     """Returns the sums of tensors over the replicas, each a nest of them."""
-    if count() == 1:
-        return tensors
-    import tensorflow as tf
-
-    return _context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+    return _own.total(tensors)
 
 
-def join(matrix):
+def join(matrix: Any) -> tuple:
     """Joins the columns of a matrix that each replica has some of.
 
     Args:
@@ -39,74 +34,56 @@ def join(matrix):
         Tuple `(whole, own_part)`: the matrix with the columns of all replicas,
         and a function that returns, of a row of it, this replica's part.
     """
-    if count() == 1:
-        return matrix, lambda row: row
-    import tensorflow as tf
-
-    context = _context()
-    sizes = context.all_gather(tf.shape(matrix)[1:], axis=0)
-    whole = context.all_gather(matrix, axis=1)
-    place = context.replica_id_in_sync_group
-    start = tf.reduce_sum(sizes[:place])
-    return whole, lambda row: row[start : start + sizes[place]]
+    return _own.join(matrix)
 
 
-def scope(model):
+def total_before_update(gradients: list) -> list:
+    """Adds up gradients where Keras's optimizer does not."""
+    return _own.total_before_update(gradients)
+
+
+def share_of_sum(gradient: Any) -> Any:
+    """Divides a gradient of the whole batch among the replicas.
+
+    All replicas have the same one, and what they have of it is added up before
+    an update.
+    """
+    return _own.share_of_sum(gradient)
+
+
+def loss_of_part(loss: Any) -> Any:
+    """Scales the part of a loss that a replica has, for its gradient.
+
+    The gradients of a loss that `compute_loss` returns are added up over the
+    replicas on TensorFlow. On PyTorch it is their mean that is taken, as
+    Keras does there, so that a loss of the user's own need not be scaled.
+    """
+    return _own.loss_of_part(loss)
+
+
+def scale_of_part(scale: Any) -> Any:
+    """Returns the loss scale of a part whose gradients are added up."""
+    return _own.scale_of_part(scale)
+
+
+def has_several(model: Any) -> bool:
+    """Whether a step of `model` may be taken by several replicas."""
+    return _own.has_several(model)
+
+
+def scope(model: Any) -> Any:
     """Returns the context in which the variables of a model are made."""
-    strategy = _strategy(model)
-    return contextlib.nullcontext() if strategy is None else strategy.scope()
+    return _own.scope(model)
 
 
-def check_variables(model, weighting):
+def check_variables(model: Any, weighting: Any) -> None:
     """Raises a `ValueError` if a weighting was made for one replica.
 
     All replicas would write to one variable, once each in a step.
     """
-    strategy = _strategy(model)
-    if strategy is None:
-        return
-    for variable in weighting.variables:
-        if not strategy.extended.variable_created_in_scope(variable.value):
-            raise ValueError(
-                "Expected a weighting that was made in the `scope()` of the "
-                f"model's {type(strategy).__name__}, as the model was. "
-                f"Received: {weighting}, whose variable {variable.path!r} was "
-                "not"
-            )
+    _own.check_variables(model, weighting)
 
 
-def check_optimizer(model):
-    """Raises a `ValueError` if Keras cannot update with a strategy.
-
-    With `gradient_accumulation_steps`, Keras updates in a branch of a
-    `tf.cond`, where the replicas' sum of the gradients would deadlock.
-    """
-    strategy, optimizer = _strategy(model), model.optimizer
-    if strategy is None:
-        return
-    import tensorflow as tf
-
-    # A `LossScaleOptimizer` has the optimizer inside.
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    steps = getattr(optimizer, "gradient_accumulation_steps", None)
-    has_one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
-    if steps is not None and not has_one:
-        raise ValueError(
-            "Keras does not accumulate gradients over the replicas of a "
-            "strategy of TensorFlow; take larger batches. Received: "
-            f"gradient_accumulation_steps={steps}, {type(strategy).__name__}"
-        )
-
-
-def _context():
-    """Returns TensorFlow's replica context, `None` outside of replicas."""
-    if not IS_TENSORFLOW:
-        return None
-    import tensorflow as tf
-
-    return tf.distribute.get_replica_context()
-
-
-def _strategy(model):
-    """Returns the strategy in whose scope a model was made, or `None`."""
-    return getattr(model, "_distribute_strategy", None)
+def check_optimizer(model: Any) -> None:
+    """Raises a `ValueError` if Keras cannot update with several replicas."""
+    _own.check_optimizer(model)

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_mtl.backend import tensorflow_replicas as replicas  # noqa: F401
+
 
 def gradient(function, tensors):
     with tf.GradientTape(watch_accessed_variables=False) as tape:

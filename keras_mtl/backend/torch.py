@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from keras_mtl.backend import torch_replicas as replicas  # noqa: F401
+
 # PyTorch runs functions as they are.
 compile_pure = None
 

@@ -145,6 +145,10 @@ def sum_and_divisor(loss, y_true, y_pred, sample_weight, present=None):
         return total, None
     if loss.reduction != "mean_with_sample_weight":
         sample_weight = None
+    if sample_weight is not None:
+        # A new tensor: on PyTorch, Keras multiplies it with the mask in place,
+        # and the gradient of `total` needs the one above.
+        sample_weight = sample_weight * 1.0
     return total, ops.sum(add_up(ops.ones_like(values), sample_weight))
 
 

@@ -67,9 +67,10 @@ def losses_and_counts(parts, has_static_size):
 
     Returns:
         Tuple `(losses, counts)` of lists of `T` scalars. The values are those
-        of the whole batch, divided by the number of replicas as Keras does, and
-        the gradients those of this replica's part: they add up to that of the
-        loss of the whole batch.
+        of the whole batch, on TensorFlow divided by the number of replicas as
+        Keras does. The gradients are those of this replica's part: on
+        TensorFlow their sum is that of the loss of the whole batch, on PyTorch
+        their mean is.
     """
     share = 1.0 / replicas.count()
     divisors = [share if p["divisor"] is None else p["divisor"] for p in parts]
@@ -87,6 +88,7 @@ def losses_and_counts(parts, has_static_size):
     losses = replicas.total(ops.stop_gradient(ops.stack(own)))
     values = scale_loss_for_distribution(losses)
     counts = labelled if has_static_size else labelled / examples
+    own = [replicas.loss_of_part(loss) for loss in own]
     return [
         # The difference is 0, and has the gradient of the part.
         values[i] + (loss - ops.stop_gradient(loss))

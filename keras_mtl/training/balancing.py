@@ -3,7 +3,6 @@
 from keras import ops
 
 from keras_mtl.backend import replicas
-from keras_mtl.backend.keras_internals import scale_loss_for_distribution
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import scaled
 from keras_mtl.backend.numerics import total_of
@@ -77,7 +76,7 @@ def _direction(tasks, weighting, blocks, weights, gramian):
         # With several replicas the blocks are those of the whole batch, and the
         # optimizer adds up what the replicas make of them.
         return {
-            id(v): None if g is None else scale_loss_for_distribution(g)
+            id(v): None if g is None else replicas.share_of_sum(g)
             for v, g in zip(tasks.measured, map(combine, blocks))
         }
     combined = tasks.combined_features(combine)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.backend import replicas
 from keras_mtl.selection.task_batches import one_pass
 from keras_mtl.training import of_backend
 from keras_mtl.training.graph import GraphSplit
@@ -284,11 +285,8 @@ def _check(model, sampler):
             "a larger `batch_size`. Received: gradient_accumulation_steps="
             f"{optimizer.gradient_accumulation_steps}"
         )
-    strategy = getattr(model, "distribute_strategy", None)
-    if keras.distribution.distribution() is not None or (
-        strategy is not None and strategy.num_replicas_in_sync > 1
-    ):
+    if replicas.has_several(model):
         raise ValueError(
-            "Expected one device: a `TaskSampler` does not go with a "
-            "distribution."
+            "Expected one device and one process: a `TaskSampler` does not go "
+            "with a distribution."
         )

@@ -15,7 +15,12 @@ class StepTokens(DataAdapter):
         while True:
             yield ()
 
-    get_numpy_iterator = get_jax_iterator = __iter__
+    get_numpy_iterator = __iter__
+
+    def get_jax_iterator(self, super_batch=None):
+        # Since 3.16, Keras asks for several steps at once, which are chosen one
+        # after the other here.
+        return iter(self)
 
     def get_tf_dataset(self):
         return self

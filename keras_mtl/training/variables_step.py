@@ -5,6 +5,7 @@ import contextlib
 import keras
 from keras import ops
 
+from keras_mtl.backend import replicas
 from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
 from keras_mtl.backend.snapshot import Snapshot
 from keras_mtl.backend.snapshot import kept
@@ -73,6 +74,10 @@ class VariablesTrainer:
             variable.assign(self.optimizer.learning_rate)
         if self.weighting.needs_gradients:
             return self._balanced_step(data)
+        return self._weighted_step(data)
+
+    def _weighted_step(self, data):
+        """Runs Keras's own step, whose loss is the weighted sum."""
         return super().train_step(data)
 
     def _balanced_step(self, data):
@@ -95,6 +100,7 @@ class VariablesTrainer:
             gradients = balancing.add_penalty(
                 self._split, gradients, step.pullback, variables
             )
+            gradients = replicas.total_before_update(gradients)
             self.optimizer.apply_gradients(zip(gradients, variables))
             self._weight_means.update_state(weights)
         return self._record(batch, step)
@@ -129,6 +135,7 @@ class VariablesTrainer:
     def _forward(self, split, batch, scale, record=True):
         """Runs trunk and heads, and returns a `ForwardPass`."""
         x, y, sample_weight = batch
+        scale = replicas.scale_of_part(scale)
         with self._recorded() as record_of_pass:
             y_pred, values, copies = call_in_two(
                 self, split, x, lambda t: self._cut(t, record_of_pass)

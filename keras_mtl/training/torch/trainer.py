@@ -1,7 +1,10 @@
 import contextlib
 
+import keras
 import torch
 
+from keras_mtl.backend import replicas
+from keras_mtl.backend import torch_replicas
 from keras_mtl.training.pullback import RecordedPullback
 from keras_mtl.training.variables_step import VariablesTrainer
 
@@ -43,6 +46,61 @@ class BackendTrainer(VariablesTrainer):
     _unrecorded = staticmethod(torch.no_grad)
     # Dropout draws from PyTorch's own generators.
     _kept_numbers = staticmethod(torch.random.fork_rng)
+
+    def make_train_function(self, force=False):
+        if self.train_function is not None and not force:
+            return
+        torch_replicas.check()
+        if torch_replicas.num_processes() > 1:
+            torch_replicas.copy_from_first(self._replicated_variables())
+        super().make_train_function(force)
+        self.train_function = torch_replicas.in_step(self.train_function)
+
+    def make_test_function(self, force=False):
+        if self.test_function is not None and not force:
+            return
+        torch_replicas.check()
+        super().make_test_function(force)
+        self.test_function = torch_replicas.in_step(self.test_function)
+
+    def _initialize_ddp(self):
+        """Leaves out Keras's wrapper, which averages gradients of its own.
+
+        The gradients of the tasks would go round it. The steps here add up what
+        the processes have of them.
+        """
+
+    def _replicated_variables(self):
+        variables = [
+            *self.variables,
+            *self.weighting.variables,
+            *self.optimizer.variables,
+        ]
+        return list({id(v): v for v in variables}.values())
+
+    def _weighted_step(self, data):
+        if replicas.count() == 1:
+            return super()._weighted_step(data)
+        # Keras's step, with the mean of the gradients of the processes.
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred = self(x, training=True)
+        loss = self._compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+        )
+        variables = self.trainable_variables
+        gradients = self._gradients_of(
+            self.optimizer.scale_loss(loss), variables, None
+        )
+        with torch.no_grad():
+            gradients = [
+                g if g is None else g / replicas.count()
+                for g in replicas.total(gradients)
+            ]
+            self.optimizer.apply(gradients, variables)
+            self._loss_tracker.update_state(
+                loss, sample_weight=self._first_input(x).shape[0]
+            )
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     @staticmethod
     def _cut(tensor, _):
