@@ -7,6 +7,7 @@ from keras_mtl import metrics
 from keras_mtl import models
 from keras_mtl import plots
 from keras_mtl import selection
+from keras_mtl import testing
 from keras_mtl import weightings
 from keras_mtl.benchmarking import benchmark
 from keras_mtl.model import MultiTaskModel
