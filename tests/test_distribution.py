@@ -55,9 +55,18 @@ def results_of(process, path):
 
 
 @pytest.fixture(scope="module")
-def distributed(tmp_path_factory):
+def distributed(tmp_path_factory, request):
     path = tmp_path_factory.mktemp("distributed") / "results.json"
-    return results_of(start(KIND, path), path)
+    return results_of(start(KIND, path, *chosen_cases(request)), path)
+
+
+def chosen_cases(request):
+    """Lists the cases of the tests that run, in the order of their names."""
+    return sorted(
+        item.callspec.params["case"]
+        for item in request.session.items
+        if getattr(item, "originalname", "") == "test_two_devices_train_as_one"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +107,16 @@ def assert_as_on_one_device(result, case, kind):
         assert_close(result["history"][name], values)
 
 
-@pytest.mark.parametrize("case", distributed_training.CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            marks=[] if case in distributed_training.FEW else pytest.mark.slow,
+        )
+        for case in distributed_training.CASES
+    ],
+)
 def test_two_devices_train_as_one(distributed, case):
     result = distributed[case]
     assert len(result["states"]) == 2
@@ -116,6 +134,10 @@ def test_two_workers_train_as_one_device(workers, case):
         np.testing.assert_array_equal(ours, others)
     for worker in (first, second):
         assert_as_on_one_device(worker, case, "workers")
+
+
+def test_few_cases_are_known():
+    assert distributed_training.FEW <= {*distributed_training.CASES}
 
 
 class OwnCall(keras.losses.MeanSquaredError):
