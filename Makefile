@@ -16,6 +16,8 @@ PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 # What needs no backend is tested on the last one.
 LAST := $(lastword $(BACKENDS))
+# Fuzzing takes many small steps, which are quickest on PyTorch.
+FUZZED := $(if $(filter torch,$(BACKENDS)),torch,$(LAST))
 TESTED := $(VENV)/$(if $(filter nightly,$(KERAS)),.$(NIGHTLY),.test)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -63,6 +65,9 @@ test: $(TESTED)
 
 test-slow: $(TESTED)
 	$(call on_each_backend,slow,(slow or once) and not any_backend)
+	@echo "== long fuzzing on $(FUZZED)"
+	KERAS_BACKEND=$(FUZZED) HYPOTHESIS_PROFILE=long \
+		$(BIN)/python -m pytest -n $(WORKERS) tests/test_fuzz.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check

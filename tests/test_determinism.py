@@ -49,7 +49,10 @@ def is_equal(one, other):
     return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
-NAMES = ["random", "pcgrad", "graddrop", "igb_v2", "exp3s"]
+NAMES = [
+    *["pcgrad", "igb_v2", "exp3s"],
+    *(pytest.param(n, marks=pytest.mark.slow) for n in ("random", "graddrop")),
+]
 
 
 # With dropout, and Keras' own shuffling of arrays.

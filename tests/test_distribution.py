@@ -62,20 +62,31 @@ def results_of(process, path):
 
 
 @pytest.fixture(scope="module")
-def distributed(tmp_path_factory):
+def distributed(tmp_path_factory, request):
+    cases = chosen_cases(request)
     if KIND == "processes":
-        return of_two_processes(tmp_path_factory.mktemp("processes"))
+        folder = tmp_path_factory.mktemp("processes")
+        return of_two_processes(folder, cases)
     path = tmp_path_factory.mktemp("distributed") / "results.json"
-    return results_of(start(KIND, path), path)
+    return results_of(start(KIND, path, *chosen_cases(request)), path)
 
 
-def of_two_processes(folder):
+def chosen_cases(request):
+    """Lists the cases of the tests that run, in the order of their names."""
+    return sorted(
+        item.callspec.params["case"]
+        for item in request.session.items
+        if getattr(item, "originalname", "") == "test_two_devices_train_as_one"
+    )
+
+
+def of_two_processes(folder, cases):
     """Returns what two processes come to, and compares them."""
     paths = [folder / f"{rank}.json" for rank in range(2)]
     shared = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_ports(1)[0])}
     shared["WORLD_SIZE"] = "2"
     processes = [
-        start(KIND, path, **shared, RANK=str(rank))
+        start(KIND, path, *cases, **shared, RANK=str(rank))
         for rank, path in enumerate(paths)
     ]
     first, second = map(results_of, processes, paths)
@@ -130,7 +141,16 @@ def assert_as_on_one_device(result, case, kind):
 
 
 @needs_distribution
-@pytest.mark.parametrize("case", distributed_training.CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            marks=[] if case in distributed_training.FEW else pytest.mark.slow,
+        )
+        for case in distributed_training.CASES
+    ],
+)
 def test_two_devices_train_as_one(distributed, case):
     result = distributed[case]
     assert len(result["states"]) == 2
@@ -179,6 +199,10 @@ def test_two_workers_train_as_one_device(workers, case):
         np.testing.assert_array_equal(ours, others)
     for worker in (first, second):
         assert_as_on_one_device(worker, case, "workers")
+
+
+def test_few_cases_are_known():
+    assert distributed_training.FEW <= {*distributed_training.CASES}
 
 
 class OwnCall(keras.losses.MeanSquaredError):

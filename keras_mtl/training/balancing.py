@@ -49,7 +49,7 @@ def _blocks_and_gramian(tasks, weighting):
     """
     if replicas.count() > 1:
         return gramian_over_replicas.blocks_and_gramian(tasks, weighting)
-    if weighting.update_every == 1:
+    if weighting.measurement.update_every == 1:
         blocks = tasks.jacobian()
         return blocks, tasks.gramian(blocks)
     return None, ops.cond(

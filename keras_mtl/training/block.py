@@ -55,7 +55,7 @@ class Block:
         if not self.tasks:
             return None
         matrix, own_part = self.all_rows(num_tasks), lambda row: row
-        if weighting.gradients == "features":
+        if weighting.measurement.gradients == "features":
             # The features of other replicas are other columns of the matrix.
             matrix, own_part = replicas.join(matrix)
         return self._as_row(own_part(weighting.combine(matrix, weights)))

@@ -19,8 +19,8 @@ def blocks_and_gramian(tasks, weighting):
         Tuple of the blocks, for parameters those of the whole batch, and the
         Gramian. The blocks are `None` if the weights may not be due.
     """
-    of_features = weighting.gradients == "features"
-    if weighting.update_every == 1:
+    of_features = weighting.measurement.gradients == "features"
+    if weighting.measurement.update_every == 1:
         return (_of_features if of_features else _of_parameters)(tasks)
     # What is sent between replicas is kept out of `ops.cond`: a collective
     # inside of a branch would deadlock.

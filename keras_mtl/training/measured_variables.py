@@ -16,9 +16,9 @@ def measured_variables(split, weighting):
             do not exist or are not shared.
     """
     _check_is_shared(split, weighting)
-    if weighting.shared == "auto":
+    if weighting.measurement.shared == "auto":
         return split.shared_variables
-    if weighting.shared == "last":
+    if weighting.measurement.shared == "last":
         return split.last_shared_variables
     chosen = set()
     for name in weighting.measurement.shared:
@@ -33,7 +33,7 @@ def _check_is_shared(split, weighting):
             "that tasks share, and no trainable variable is shared by two or "
             f"more of the tasks {split.tasks}"
         )
-    if weighting.gradients == "features" and not split.boundary:
+    if weighting.measurement.gradients == "features" and not split.boundary:
         raise ValueError(
             'gradients="features" needs a trunk that ends before the heads of '
             "the tasks begin, and the tasks share only layers inside of their "

@@ -34,7 +34,7 @@ class TaskGradients:
         self.num_tasks = len(split.tasks)
         self.loss_scale = loss_scale
         self._split = split
-        self._of_features = weighting.gradients == "features"
+        self._of_features = weighting.measurement.gradients == "features"
         self._fraction = weighting.measurement.gramian_batch
         self._pullback, self._part = pullback, part
         copies, self.of_heads = pullback.heads()
