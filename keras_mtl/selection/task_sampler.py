@@ -120,7 +120,7 @@ class TaskSampler(keras.utils.PyDataset):
         self._positions = np.zeros(len(data), "int64")
         self._ready = {}
         self._unread = []
-        self._pool = None
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._lock = threading.RLock()
         self.steps_per_epoch = steps_per_epoch or self._total_batches()
         self.policy = get(policy)
