@@ -189,6 +189,7 @@ def test_gradient_accumulation():
     model.fit(*distributed_training.make_data(4), verbose=0)
 
 
+@pytest.mark.slow
 def test_example_on_two_devices():
     options = "--cpu-devices 2 --examples 16 --batch-size 8 --epochs 1".split()
     run = subprocess.run(
