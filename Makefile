@@ -65,9 +65,8 @@ test: $(TESTED)
 
 test-slow: $(TESTED)
 	$(call on_each_backend,slow,(slow or once) and not any_backend)
-	@echo "== long fuzzing on $(FUZZED)"
-	KERAS_BACKEND=$(FUZZED) HYPOTHESIS_PROFILE=long \
-		$(BIN)/python -m pytest -n $(WORKERS) tests/test_fuzz.py
+	$(if $(ARGS),,KERAS_BACKEND=$(FUZZED) HYPOTHESIS_PROFILE=long \
+		$(BIN)/python -m pytest -n $(WORKERS) tests/test_fuzz.py)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check

@@ -129,8 +129,8 @@ def watched_model(method, steps_per_epoch):
             Watched.calls += 1
             return super().call(*args, **kwargs)
 
-        def update_weight_metrics(self, weights):
-            super().update_weight_metrics(weights)
+        def _record_weights(self, weights):
+            super()._record_weights(weights)
             share = ops.ones(())
             if method == "bandit_mtl":
                 share = ops.sum(weights) / TASKS

@@ -318,7 +318,7 @@ def parse(argv):
         "--rows", nargs="+", choices=PAPER, metavar="ROW", default=list(PAPER)
     )
     parser.add_argument(
-        "--agent", choices=keras_mtl.agents.NAMES, default="auto"
+        "--agent", choices=keras_mtl.agents.names(), default="auto"
     )
     parser.add_argument("--buffer-scale", type=float, default=1.0)
     parser.add_argument(

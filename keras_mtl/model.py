@@ -482,13 +482,17 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         total = self._total_loss(losses)
         if training:
             weights = self.weighting(self._losses_to_weight(losses))
-            self._weight_means.update_state(weights)
+            self._record_weights(weights)
             pairs = zip(ops.unstack(weights), losses)
             weighted = sum(weight * loss for weight, loss in pairs)
             # The difference is exactly 0 and has the gradient of `weighted`.
             balanced = weighted - ops.stop_gradient(weighted)
             total = ops.stop_gradient(total) + balanced
         return self._total_loss([total], self._compute_penalty())
+
+    def _record_weights(self, weights):
+        """Updates the means of the weights, shape `(T,)`, in this epoch."""
+        self._weight_means.update_state(weights)
 
     def _total_loss(self, losses, penalty=None):
         """Returns the `loss` of the history, whatever the weighting is."""

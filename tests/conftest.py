@@ -33,6 +33,21 @@ def reset_keras():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def restore_registries():
+    """What a test registers is forgotten after it."""
+    from keras_mtl.agents.registry import AGENTS
+    from keras_mtl.selection.registry import POLICIES
+    from keras_mtl.selection.registry import REWARDS
+    from keras_mtl.weightings.registry import WEIGHTINGS
+
+    registries = AGENTS, POLICIES, REWARDS, WEIGHTINGS
+    before = [dict(registry._entries) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before):
+        registry._entries = entries
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Marks what is slow, and moves experiments and commands to the front.

@@ -255,6 +255,7 @@ def test_gradient_accumulation():
 
 
 @needs_distribution
+@pytest.mark.slow
 def test_example_on_two_devices():
     options = "--cpu-devices 2 --examples 16 --batch-size 8 --epochs 1".split()
     run = subprocess.run(

@@ -31,6 +31,7 @@ def examples():
                 yield pytest.param(test, id=test.name)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("test", list(examples()))
 def test_example(test):
     names = {
@@ -69,6 +70,7 @@ def assert_is(value, want):
         assert value == expected
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "value, want",
     [

@@ -122,6 +122,7 @@ print("ANSWER", json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 @needs_saved_model
 def test_saved_model_with_several_inputs(tmp_path):
     pytest.importorskip("tensorflow")

@@ -103,7 +103,7 @@ class VariablesTrainer:
             )
             gradients = replicas.total_before_update(gradients)
             self.optimizer.apply_gradients(zip(gradients, variables))
-            self._weight_means.update_state(weights)
+            self._record_weights(weights)
         return self._record(batch, step)
 
     def _record(self, batch, step):

@@ -1,20 +1,37 @@
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
 
 from keras_mtl.weightings.bandit_mtl import BanditMTL
-from tests.solvers.test_kl_ball import scipy_solution
 from tests.stepping import weights_of_steps
 
 
+def projection(logits, rho):
+    """Equation 12 in float64: the λ at which KL(p ‖ uniform) is ρ."""
+
+    def probabilities(multiplier):
+        return scipy.special.softmax(logits / (1 + multiplier))
+
+    def excess(multiplier):
+        p = probabilities(multiplier)
+        return np.sum(scipy.special.xlogy(p, len(p) * p)) - rho
+
+    if excess(0.0) <= 0:
+        return probabilities(0.0)
+    root = scipy.optimize.brentq(excess, 0.0, 1e6, xtol=1e-14, rtol=1e-14)
+    return probabilities(root)
+
+
 def reference(losses, rho, eta):
-    """Algorithm 1 of the paper, with equation 12 solved by SciPy."""
+    """Algorithm 1 of the paper, with equation 12 solved by bisection."""
     num_tasks = losses.shape[1]
     p = np.full(num_tasks, 1 / num_tasks)
     weights = []
     for step in losses:
         weights.append(num_tasks * p)
-        p = scipy_solution(np.log(p) + eta * step, rho)
+        p = projection(np.log(p) + eta * step, rho)
     return np.stack(weights)
 
 

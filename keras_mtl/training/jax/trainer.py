@@ -91,7 +91,7 @@ class BackendTrainer:
                 scale,
                 part,
             )
-            self._weight_means.update_state(weights)
+            self._record_weights(weights)
         gradients = balancing.add_penalty(
             self._split, gradients, pullback, self.trainable_variables
         )
