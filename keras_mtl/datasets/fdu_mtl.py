@@ -216,8 +216,8 @@ def load_data(
 def _read(path):
     """Returns a list of `(label, text)`."""
     try:
-        # Read as bytes: in a text file in Latin-1, Python takes more than "\n"
-        # for the end of a line.
+        # Bytes are read, since in a text file in Latin-1 Python takes more than
+        # "\n" for the end of a line.
         content = path.read_bytes().decode("latin1")
     except FileNotFoundError as error:
         raise FileNotFoundError(

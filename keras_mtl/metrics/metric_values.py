@@ -69,7 +69,7 @@ def check_same_metrics(
 def directions(
     higher_is_better: Directions, paths: Sequence[MetricPath]
 ) -> dict[MetricPath, bool]:
-    """Tells for each metric whether a higher value is better.
+    """Returns for each metric whether a higher value is better.
 
     Args:
         higher_is_better: `None` (lower is better throughout), a boolean for

@@ -194,7 +194,7 @@ class TaskSampler(keras.utils.PyDataset):
     def update(
         self, task: int, propensity: float, loss: Any, loss_after: Any = None
     ) -> None:
-        """Tells the reward, the policy and the log of a step.
+        """Passes a step to the reward, the policy and the log.
 
         Args:
             task: Index of the task.

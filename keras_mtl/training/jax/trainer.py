@@ -55,7 +55,7 @@ class BackendTrainer:
         return new._replace(others=self._updated(scope, "others"))
 
     def _tell_losses_after(self, old, new, data):
-        """Tells the weighting of the losses after a step, on its batch.
+        """Passes the losses after a step, on its batch, to the weighting.
 
         The forward pass begins with the statistics and seeds with which that of
         the step began, and leaves them as the step did.
