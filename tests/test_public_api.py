@@ -16,6 +16,7 @@ import types
 import pytest
 
 import keras_mtl
+from keras_mtl.backend import primitives
 
 pytestmark = pytest.mark.any_backend
 
@@ -217,6 +218,28 @@ def without_type(function):
     if not returns and getattr(function, "__name__", "") != "__init__":
         names.append("return")
     return names
+
+
+@pytest.mark.parametrize("backend", primitives.BACKENDS)
+def test_public_methods_of_trainers_have_types(backend):
+    # The model has the trainer of the backend in use alone, so that the others
+    # are read from their sources.
+    tree = tree_of(f"keras_mtl/training/{backend}/trainer.py")
+    (trainer,) = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "BackendTrainer"
+    ]
+    untyped = [
+        f"{node.name}: {argument.arg}"
+        for node in trainer.body
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_"
+        for argument in ast.walk(node.args)
+        if isinstance(argument, ast.arg)
+        and argument.annotation is None
+        and argument.arg != "self"
+    ]
+    assert untyped == []
 
 
 def test_untyped_signatures_are_found():

@@ -199,7 +199,7 @@ def _is_live(y, gradient, tolerance):
 
 
 def _face(y, gradient, together):
-    """Which variables move, as 0 and 1."""
+    """Returns which variables move, as 0 and 1."""
     positive = y > 0
     violation = ops.where(positive, 0.0, ops.relu(-gradient))
     largest = ops.max(violation, axis=-1, keepdims=True)

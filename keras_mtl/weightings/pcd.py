@@ -114,7 +114,7 @@ class PCD(GradientWeighting):
         )
 
     def _multipliers(self, gramian):
-        """1 and the Lagrange multipliers of the other tasks."""
+        """Returns 1 and the Lagrange multipliers of the other tasks."""
         one = ops.ones((1,))
         if self.num_tasks == 1:
             return one
