@@ -63,7 +63,7 @@ POLICIES = {
     "size_proportional": lambda seed: selection.SizeProportional(),
     "exp3s": lambda seed: selection.Exp3S(seed=seed),
 }
-# Of the runs that choose the entropy weight, and of no other.
+# This seed is that of the runs that choose the entropy weight, and of no other.
 CHOICE_SEED = 1000
 COLORS = {
     "uniform": "#E69F00",

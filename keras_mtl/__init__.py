@@ -12,3 +12,18 @@ from keras_mtl import weightings
 from keras_mtl.benchmarking import benchmark
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.version import __version__
+
+__all__ = [
+    "MultiTaskModel",
+    "__version__",
+    "agents",
+    "benchmark",
+    "callbacks",
+    "datasets",
+    "metrics",
+    "models",
+    "plots",
+    "selection",
+    "testing",
+    "weightings",
+]

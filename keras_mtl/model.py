@@ -151,11 +151,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         weighting = weightings.get(weighting)
         task_losses = self._make_task_losses(loss, loss_weights)
         self._check_weighting(weighting, task_losses.tasks)
-        with DotNotTrackScope():
-            self.tasks = task_losses.tasks
-            self._task_losses = task_losses
-            self._single_task_steps = None
-            self._weight_means = TaskMeans([f"weight/{t}" for t in self.tasks])
+        self._set_task_losses(task_losses)
         super().compile(
             optimizer=optimizer,
             metrics=None,
@@ -171,21 +167,29 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
                 metrics, weighted_metrics, output_names=self.output_names
             )
             self.loss = loss
-            self._compile_config = SerializableDict(
-                **{
-                    **self._compile_config.config,
-                    "loss": loss,
-                    "loss_weights": loss_weights,
-                    "metrics": metrics,
-                    "weighted_metrics": weighted_metrics,
-                    # The argument as it was given: "auto" may mean another
-                    # thing on the backend where the file is loaded.
-                    "jit_compile": jit_compile,
-                    "auto_scale_loss": auto_scale_loss,
-                }
+            self._add_to_compile_config(
+                loss=loss,
+                loss_weights=loss_weights,
+                metrics=metrics,
+                weighted_metrics=weighted_metrics,
+                # The argument as it was given: "auto" may mean another thing on
+                # the backend where the file is loaded.
+                jit_compile=jit_compile,
+                auto_scale_loss=auto_scale_loss,
             )
         replicas.check_optimizer(self)
         self._set_weighting(weighting)
+
+    def _set_task_losses(self, task_losses: TaskLosses) -> None:
+        with DotNotTrackScope():
+            self.tasks = task_losses.tasks
+            self._task_losses = task_losses
+            self._single_task_steps = None
+            self._weight_means = TaskMeans([f"weight/{t}" for t in self.tasks])
+
+    def _add_to_compile_config(self, **arguments: Any) -> None:
+        config = {**self._compile_config.config, **arguments}
+        self._compile_config: Any = SerializableDict(**config)
 
     def _make_task_losses(self, loss, loss_weights):
         names = list(self.output_keys)

@@ -98,6 +98,38 @@ def test_counts_are_positive(option, capsys):
 
 
 @pytest.mark.any_backend
+def test_methods_of_ones_own_are_listed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "their_methods.py").write_text(
+        "from keras_mtl import weightings\n"
+        '@weightings.register("doubled", paper="Doe, Twice", year=2026)\n'
+        "class Doubled(weightings.Weighting):\n"
+        "    def compute_weights(self, losses):\n"
+        "        return 0.0 * losses + 2.0\n"
+        "@weightings.register()\n"
+        "class NoPaper(weightings.GradientWeighting):\n"
+        "    def compute_weights(self, losses, gramian):\n"
+        "        return 0.0 * losses + 1.0\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "their_methods", raising=False)
+    assert cli.main(["methods"]) == 0
+    assert "doubled" not in capsys.readouterr().out
+    assert cli.main(["methods", "--import", "their_methods"]) == 0
+    *_, doubled, no_paper = capsys.readouterr().out.splitlines()
+    assert doubled.split("  ")[0] == "doubled"
+    assert "Doubled" in doubled and "Doe, Twice" in doubled
+    assert no_paper.split("  ")[0] == "no_paper" and "gradient" in no_paper
+    monkeypatch.delitem(sys.modules, "their_methods")
+
+
+@pytest.mark.any_backend
+def test_a_module_that_does_not_exist_is_named(capsys):
+    assert cli.main(["methods", "--import", "no_such_module"]) == 1
+    assert "no_such_module" in capsys.readouterr().err
+
+
+@pytest.mark.any_backend
 def test_backend_is_switched(tmp_path):
     other = "torch" if keras.backend.backend() != "torch" else "jax"
     pytest.importorskip(other)

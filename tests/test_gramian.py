@@ -229,7 +229,7 @@ def test_frozen_layers():
         for layer in model.layers
         if layer.name != "twice" and layer.trainable_variables
     ]
-    # Of these only the shared ones may be named.
+    # Only the shared ones of these may be named.
     shared = [x for x in others if x.name not in ("a", "b", "c", "second")]
     compiled(model)
     np.testing.assert_allclose(

@@ -359,7 +359,8 @@ def test_labels_known_to_be_complete_are_not_searched():
         model.fit(x, y, verbose=0)
         model.train_on_batch(x, y)
         complete.append(sorted(model._task_losses.complete))
-    # Not again: the step would be compiled anew each time.
+    # A task does not become complete again: each time, the step would be
+    # compiled anew.
     assert complete == [["a", "b"], ["a"], ["a"], ["a"]]
     for weights in model.get_weights():
         assert np.all(np.isfinite(weights))

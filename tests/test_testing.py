@@ -4,8 +4,8 @@ import keras
 import pytest
 from keras import ops
 
-from keras_mtl.testing import CHECKS
 from keras_mtl.testing import check_weighting
+from keras_mtl.testing.weighting_checks import CHECKS
 from keras_mtl.weightings import GradientWeighting
 from keras_mtl.weightings import NashMTL
 from keras_mtl.weightings import Weighting

@@ -159,7 +159,7 @@ class Registry:
         return self.get_class(identifier, argument)()
 
     def knows(self, name: str) -> bool:
-        """Tells whether a class has that name, in any spelling."""
+        """Returns whether a class has that name, in any spelling."""
         return _plain(name) in map(_plain, self._entries)
 
     def unknown(
@@ -220,7 +220,7 @@ class Registry:
 
 
 class Configurable:
-    """What an instance is made anew from, for classes that are no layers.
+    """A class that is no layer, with the config that makes an instance anew.
 
     As in scikit-learn, each argument of the constructor is an attribute.
     """

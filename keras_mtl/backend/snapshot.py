@@ -1,6 +1,7 @@
 """The values that variables had, to which they can be taken back."""
 
 import contextlib
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def kept(variables: Sequence[Any]):
+def kept(variables: Sequence[Any]) -> Iterator[None]:
     """Restores variables at the end of a block, also where it fails."""
     before = Snapshot(variables)
     try:

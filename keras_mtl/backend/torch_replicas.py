@@ -76,7 +76,7 @@ def total(tensors):
         places = [
             i for i, t in enumerate(flat) if t is not None and t.dtype == dtype
         ]
-        # One message for all: each takes its time, however short it is.
+        # All go in one message, since each takes its time, however short it is.
         message = torch.cat([flat[i].detach().reshape(-1) for i in places])
         distributed.all_reduce(message, group=_group())
         parts = message.split([flat[i].numel() for i in places])
@@ -123,7 +123,8 @@ def copy_from_first(variables):
     """Gives all processes the values that the first one has of variables."""
     with torch.no_grad():
         for variable in variables:
-            # As bytes, which every backend of `torch.distributed` sends.
+            # Values go as bytes, which every backend of `torch.distributed`
+            # sends.
             value = variable.value.detach().clone().contiguous()
             message = value.reshape(-1).view(torch.uint8)
             distributed.broadcast(message, _first(), group=_group())

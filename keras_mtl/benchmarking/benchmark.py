@@ -2,11 +2,13 @@ import functools
 import os
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 from keras_mtl.benchmarking import arguments
+from keras_mtl.benchmarking.progress import Progress
 from keras_mtl.benchmarking.progress import progress_display
 from keras_mtl.benchmarking.result import BenchmarkResult
 from keras_mtl.benchmarking.run_log import RunLog
@@ -146,13 +148,23 @@ def benchmark(
     runs = [(seed, label) for seed in seeds for label in weightings]
     missing = [run for run in runs if run not in log]
     with progress_display(progress, len(missing), epochs) as display:
-        for seed, label in missing:
-            callback = display.start(label, seed)
-            model, run = training.run(seed, weightings[label], callback)
-            record = {"label": label, "seed": seed, **run}
+        for model, record in _train(missing, weightings, training, display):
             log.append(record)
             display.end(record)
             compare([record])
             if on_run_end is not None:
                 on_run_end(model, record)
     return compare([log[run] for run in runs])
+
+
+def _train(
+    runs: Iterable[tuple[int, str]],
+    weightings: Mapping[str, Any],
+    training: Training,
+    display: Progress,
+) -> Iterator[tuple[MultiTaskModel, dict[str, Any]]]:
+    """Yields the model and the record of each run when it has ended."""
+    for seed, label in runs:
+        callback = display.start(label, seed)
+        model, run = training.run(seed, weightings[label], callback)
+        yield model, {"label": label, "seed": seed, **run}

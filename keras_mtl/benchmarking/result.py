@@ -66,7 +66,7 @@ class BenchmarkResult:
 
     def _check_baseline(self) -> None:
         if isinstance(self.baseline, dict):
-            # Raises an error if Δm is not defined for these.
+            # `delta_m` raises an error if it is not defined for the baseline.
             ones = dict.fromkeys(self.keys, 1.0)
             task_metrics.delta_m(ones, self.baseline)
         elif self.baseline not in self.labels:

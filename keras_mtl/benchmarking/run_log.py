@@ -11,7 +11,7 @@ from keras_mtl.benchmarking.settings import describe
 from keras_mtl.benchmarking.training import anew
 from keras_mtl.metrics import metric_values
 
-# How the line of a run begins.
+# The line of a run begins with this.
 _LINE_START = '{"label": '
 
 
@@ -86,7 +86,7 @@ def _read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Reads the runs of a file; removes a last line that is not whole."""
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    # Fails now, not after the first run, if the file can't be written.
+    # A file that cannot be written fails here, before the first run.
     with open(path, "a+", encoding="utf-8", errors="replace") as file:
         file.seek(0)
         *lines, rest = file.read().split("\n")

@@ -27,8 +27,8 @@ def order_by_seed(fitting: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
         The arguments, where they are shuffled with `x`, `y` and `sample_weight`
         in the new order, of the kinds that they have.
     """
-    names = ("x", "y", "sample_weight")
-    names = [name for name in names if fitting.get(name) is not None]
+    known = ("x", "y", "sample_weight")
+    names = [name for name in known if fitting.get(name) is not None]
     data = tuple(fitting[name] for name in names)
     shuffle = fitting.get("shuffle", True)
     if "y" not in names or not shuffle or shuffle == "batch":

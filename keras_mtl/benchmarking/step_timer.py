@@ -36,7 +36,7 @@ class StepTimer(keras.callbacks.Callback):
         self._last_step = batch
 
     def on_test_begin(self, logs: Any = None) -> None:
-        # Waits for steps that are still under way.
+        # Reading a variable waits for the steps that are still under way.
         ops.convert_to_numpy(self.model.optimizer.iterations)
         self._close_epoch()
 

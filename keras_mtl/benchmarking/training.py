@@ -116,7 +116,8 @@ class Training:
     def _arguments_of(self, seed: int) -> Mapping[str, Any]:
         """Returns the arguments of `fit`, kept for the other runs of a seed."""
         if self._ordered[0] != seed:
-            # Lets the arrays of the last seed go before there are new ones.
+            # The arrays of the last seed leave the memory before there are new
+            # ones.
             self._ordered = None, self._fitting
             self._ordered = seed, order_by_seed(self._fitting, seed)
         return self._ordered[1]

@@ -207,7 +207,7 @@ def _save_plots(
 
     for name in ("task_weights", "task_losses", "delta_m"):
         axes = getattr(plots, name)(result)
-        figure = np.ravel(axes)[0].figure
+        figure = np.ravel(axes).flat[0].figure
         path = output_dir / f"{name}.png"
         figure.savefig(path, dpi=150, bbox_inches="tight")
         plt.close(figure)

@@ -1,6 +1,7 @@
 """The console command `keras-mtl`."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -96,6 +97,15 @@ def _add_benchmark(commands: Any) -> None:
 def _add_methods(commands: Any) -> None:
     methods = commands.add_parser("methods", help="list the weightings")
     methods.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module first, from the current folder too, so that the "
+        "weightings which it registers are listed; may be given several times",
+    )
+    methods.add_argument(
         "--markdown",
         action="store_true",
         help="print a table in Markdown, as in the README",
@@ -186,6 +196,7 @@ def _benchmark(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
 def _methods(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
     from keras_mtl.cli import methods
 
+    _import_modules(parsed.modules)
     if parsed.markdown:
         print(methods.markdown_table())
         return 0
@@ -198,6 +209,15 @@ def _methods(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
         print("  ".join(cells).rstrip())
     return 0
+
+
+def _import_modules(names: Sequence[str]) -> None:
+    # The script `keras-mtl` has its own folder in `sys.path`, not the current
+    # one, as `python -m` has.
+    if names and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for name in names:
+        importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def _describe(name):
     return {
         "name": f"`{name}`",
         "class": f"`{cls.__name__}`",
-        "paper": facts["paper"],
+        "paper": facts["paper"] or "–",
         "year": str(facts["year"] or "–"),
         "kind": "gradient" if is_gradient else "loss",
         "cost": facts["cost"] or passes,

@@ -96,11 +96,11 @@ def load_reviews(
         rows = _read(folder / f"{task}.task.test")
         test[task] = _as_reviews(rows)
         seen = {text for _, text in rows}
-        rows = [
-            (label, text)
-            for label, text in _read(folder / f"{task}.task.train")
-            if not (text in seen or seen.add(text))
-        ]
+        labels = {}
+        for label, text in _read(folder / f"{task}.task.train"):
+            if text not in seen:
+                labels.setdefault(text, label)
+        rows = [(label, text) for text, label in labels.items()]
         train[task] = _as_reviews(rows)
     return TaskData(train, test=test)
 
@@ -206,18 +206,18 @@ def load_data(
         splits["test"].append(test)
     vocabulary = _vocabulary(splits["train"], vocabulary_size)
     index = {word: i for i, word in enumerate(vocabulary)}
-    parts = [
-        _as_arrays(parts, tasks, index, max_words, rng)
-        for parts in splits.values()
-    ]
-    return TaskData(*parts, info={"vocabulary": vocabulary})
+    arrays = {
+        split: _as_arrays(parts, tasks, index, max_words, rng)
+        for split, parts in splits.items()
+    }
+    return TaskData(**arrays, info={"vocabulary": vocabulary})
 
 
 def _read(path):
     """Returns a list of `(label, text)`."""
     try:
-        # Read as bytes: in a text file in Latin-1, Python takes more than "\n"
-        # for the end of a line.
+        # Bytes are read, since in a text file in Latin-1 Python takes more than
+        # "\n" for the end of a line.
         content = path.read_bytes().decode("latin1")
     except FileNotFoundError as error:
         raise FileNotFoundError(

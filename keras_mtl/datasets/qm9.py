@@ -168,14 +168,14 @@ def load_data(
     statistics = _statistics(properties[: bounds[1]])
     mean, std, _ = zip(*statistics.values())
     targets = ((properties - mean) / std).astype("float32")
-    parts = [
+    train, validation, test = [
         (
             {"atoms": atoms[start:end], "positions": positions[start:end]},
             {task: targets[start:end, [i]] for i, task in enumerate(TASKS)},
         )
         for start, end in zip(bounds, bounds[1:])
     ]
-    return TaskData(*parts, info={"statistics": statistics})
+    return TaskData(train, validation, test, {"statistics": statistics})
 
 
 def _csv_files(data_dir):

@@ -46,6 +46,11 @@ class TaskData(tuple):
     True
     """
 
+    train: Any
+    validation: Any
+    test: Any
+    info: dict[str, Any]
+
     def __new__(
         cls,
         train: tuple | dict,

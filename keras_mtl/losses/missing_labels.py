@@ -139,15 +139,15 @@ def sum_and_divisor(loss, y_true, y_pred, sample_weight, present=None):
     add_up = functools.partial(
         reduce_weighted_values, mask=mask, reduction="sum", dtype=loss.dtype
     )
-    # `ops.sum`: Keras does not reduce what is empty.
+    # Keras returns an empty tensor as it is: `ops.sum` makes a scalar of it.
     total = ops.sum(add_up(values, sample_weight))
     if loss.reduction == "sum":
         return total, None
     if loss.reduction != "mean_with_sample_weight":
         sample_weight = None
     if sample_weight is not None:
-        # A new tensor: on PyTorch, Keras multiplies it with the mask in place,
-        # and the gradient of `total` needs the one above.
+        # The weights are copied, since on PyTorch Keras multiplies them by the
+        # mask in place, and the gradient of `total` needs those from above.
         sample_weight = sample_weight * 1.0
     return total, ops.sum(add_up(ops.ones_like(values), sample_weight))
 
@@ -164,7 +164,8 @@ def _weighted_values(loss, y_true, y_pred, sample_weight, present):
     elif present is not None:
         values = void_scalar(values, present)
     if sample_weight is not None:
-        # A new tensor: on torch, Keras multiplies it with the mask in place.
+        # The product is a copy of the user's weights, which Keras multiplies
+        # by the mask in place on PyTorch.
         sample_weight = ops.cast(sample_weight, loss.dtype) * 1.0
         if len(sample_weight.shape) < rank:
             ones = ops.ones_like(values)

@@ -100,7 +100,12 @@ class TaskLosses:
         return loss if factor is None else loss * factor
 
     def loss_and_count(
-        self, task: str, y_true: Any, y_pred: Any, sample_weight: Any, may_miss
+        self,
+        task: str,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any,
+        may_miss: bool,
     ) -> tuple[Any, Any]:
         """Returns a task's loss and its weight in the mean of the epoch.
 

@@ -1,5 +1,6 @@
 """Nested results of several tasks as one flat list of named values."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,7 @@ def flatten(values: Results) -> dict[MetricPath, Any]:
         Dict of path to value. A path is the tuple of the dict keys and array
         indices that lead to the value.
     """
+    items: Iterable[tuple[Any, Any]]
     if isinstance(values, dict):
         items = values.items()
     elif isinstance(values, (list, tuple)):
@@ -67,7 +69,7 @@ def check_same_metrics(
 def directions(
     higher_is_better: Directions, paths: Sequence[MetricPath]
 ) -> dict[MetricPath, bool]:
-    """Tells for each metric whether a higher value is better.
+    """Returns for each metric whether a higher value is better.
 
     Args:
         higher_is_better: `None` (lower is better throughout), a boolean for

@@ -67,8 +67,10 @@ class DistanceExpansion(keras.layers.Layer):
         self.gaussians = gaussians
         self.min_distance = min_distance
         self.max_distance = max_distance
-        ends = np.exp(-np.array([max_distance, min_distance]) / _DECAY_LENGTH)
-        centers, spacing = np.linspace(*ends, gaussians, retstep=True)
+        low, high = np.exp(
+            -np.array([max_distance, min_distance]) / _DECAY_LENGTH
+        )
+        centers, spacing = np.linspace(low, high, gaussians, retstep=True)
         self._scale = float(np.sqrt(0.5) / (_RELATIVE_WIDTH * spacing))
         self._centers = (centers * self._scale)[:, None]
 

@@ -81,23 +81,23 @@ def draw_line(
     index: int,
 ) -> None:
     """Draws a task's line, with the look of the task number `index`."""
-    values = np.array(values, "float64")
-    values[~np.isfinite(values)] = math.nan
+    heights = np.array(values, "float64")
+    heights[~np.isfinite(heights)] = math.nan
     # Validation may happen every few epochs only.
-    every = max(1, len(steps) // max(1, len(values)))
+    every = max(1, len(steps) // max(1, len(heights)))
     cycle = index // len(COLORS)
     marker = MARKERS[cycle % len(MARKERS)]
     ax.plot(
-        np.array(steps[every - 1 :: every][: len(values)]),
-        values,
+        np.array(steps[every - 1 :: every][: len(heights)]),
+        heights,
         label=task,
         color=COLORS[index % len(COLORS)],
         linestyle=LINE_STYLES[cycle % len(LINE_STYLES)],
         linewidth=1.6,
         # A single epoch is no line.
-        marker=marker or ("o" if len(values) == 1 else ""),
+        marker=marker or ("o" if len(heights) == 1 else ""),
         markersize=4,
-        markevery=(cycle, max(1, len(values) // 6)) if marker else None,
+        markevery=(cycle, max(1, len(heights) // 6)) if marker else None,
     )
 
 
@@ -116,7 +116,7 @@ def set_title(ax: "Axes", title: str) -> None:
 def add_legend(axes: np.ndarray, tasks: Sequence[str]) -> None:
     """Names the lines of several panels to the right of them."""
     lines = {x.get_label(): x for ax in axes for x in ax.get_lines()}
-    axes[0].figure.legend(
+    axes.flat[0].figure.legend(
         [lines[task] for task in tasks],
         tasks,
         loc="outside right center",

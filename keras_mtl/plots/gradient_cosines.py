@@ -60,7 +60,7 @@ def gradient_cosines(
     for ax, title, matrix in zip(axes, panels, matrices, strict=True):
         image = _draw_matrix(ax, matrix, tasks, limit)
         set_title(ax, title)
-    bar = axes[0].figure.colorbar(image, ax=list(axes), shrink=0.8)
+    bar = axes.flat[0].figure.colorbar(image, ax=list(axes), shrink=0.8)
     bar.set_label("cosine of the gradients", fontsize=FONT_SIZE)
     bar.ax.tick_params(labelsize=FONT_SIZE)
     bar.outline.set_visible(False)

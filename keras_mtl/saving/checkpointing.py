@@ -1,6 +1,7 @@
 import contextlib
 import functools
 import os
+from typing import Any
 
 from keras_mtl.backend.files import BrokenFileError
 from keras_mtl.backend.files import is_local
@@ -16,7 +17,13 @@ class Checkpointing:
     methods.
     """
 
-    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+    def save(
+        self,
+        filepath: str | os.PathLike,
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Saves the model in a file, as `keras.Model.save`.
 
         A `.keras` file on this machine is written whole or not at all: a kill
@@ -29,7 +36,12 @@ class Checkpointing:
             with replacing(filepath) as temporary:
                 write(temporary)
 
-    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+    def save_weights(
+        self,
+        filepath: str | os.PathLike,
+        overwrite: bool = True,
+        max_shard_size: float | None = None,
+    ) -> None:
         """Saves all weights in a file, as `keras.Model.save_weights`.
 
         One file on this machine is written whole or not at all: a kill
@@ -43,7 +55,12 @@ class Checkpointing:
             with replacing(filepath) as temporary:
                 write(temporary)
 
-    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+    def load_weights(
+        self,
+        filepath: str | os.PathLike,
+        skip_mismatch: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """Loads the weights of a file, as `keras.Model.load_weights`.
 
         Raises:

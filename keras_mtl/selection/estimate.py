@@ -8,6 +8,9 @@ class Estimate(float):
             would say as much. Float, from 0 to the number of steps.
     """
 
+    standard_error: float
+    effective_sample_size: float
+
     def __new__(
         cls, value: float, standard_error: float, effective_sample_size: float
     ) -> "Estimate":
@@ -17,7 +20,7 @@ class Estimate(float):
         return self
 
     # `copy` and `pickle` call the class with these arguments.
-    def __getnewargs__(self):
+    def __getnewargs__(self) -> tuple[float, float, float]:
         return float(self), self.standard_error, self.effective_sample_size
 
     def __repr__(self) -> str:

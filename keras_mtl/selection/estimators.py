@@ -5,9 +5,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_mtl import selection
 from keras_mtl.selection.estimate import Estimate
 from keras_mtl.selection.policy import Policy
+from keras_mtl.selection.registry import get
 from keras_mtl.selection.selection_log import SelectionLog
 
 
@@ -58,7 +58,8 @@ def importance_sampling(
     terms = weights * log.rewards
     n = len(terms)
     error = np.std(terms, ddof=1) / math.sqrt(n) if n > 1 else math.nan
-    return Estimate(np.mean(terms), error, _effective_sample_size(weights))
+    size = _effective_sample_size(weights)
+    return Estimate(float(np.mean(terms)), float(error), size)
 
 
 def weighted_importance_sampling(
@@ -110,7 +111,7 @@ def weighted_importance_sampling(
 
 def _importance_weights(log, policy, propensities):
     """How much more often the policy chooses each step's task, shape `(n,)`."""
-    policy = selection.get(policy)
+    policy = get(policy)
     if policy.num_tasks is None:
         policy.build([None] * len(log.tasks))
     if policy.num_tasks != len(log.tasks):

@@ -92,7 +92,7 @@ class Exp3S(Policy):
         self.reservoir_size = reservoir_size
         self.seed = seed
         self._reservoir = Reservoir(reservoir_size, make_generator(seed))
-        self._log_weights = None
+        self._log_weights: np.ndarray | None = None
         self._step = 1
 
     def build(self, sizes: Sequence[int | None]) -> None:

@@ -32,8 +32,8 @@ class FallingLoss(Reward):
         16, where this reward has no name.
     """
 
-    def __init__(self):
-        self._last = None
+    def __init__(self) -> None:
+        self._last: np.ndarray | None = None
 
     def build(self, num_tasks: int) -> None:
         if self._last is None:

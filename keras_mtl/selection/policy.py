@@ -37,7 +37,7 @@ class Policy(Configurable):
     num_tasks = None
 
     def build(self, sizes: Sequence[int | None]) -> None:
-        """Tells the policy of the tasks. Later calls keep what it has learned.
+        """Makes the state for the tasks. Later calls keep what was learned.
 
         Args:
             sizes: List of `T` numbers of examples, `None` where unknown.

@@ -109,5 +109,5 @@ def get_reward(identifier: Any, argument: str = "reward") -> Reward:
 
 
 def is_vector(identifier: Any) -> bool:
-    """Tells whether a value is a list or an array of shape `(T,)`."""
+    """Returns whether a value is a list or an array of shape `(T,)`."""
     return not isinstance(identifier, (str, dict)) and np.ndim(identifier) == 1

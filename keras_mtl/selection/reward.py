@@ -25,7 +25,7 @@ class Reward(Configurable):
     needs_loss_after = False
 
     def build(self, num_tasks: int) -> None:
-        """Tells the reward the number of tasks. Later calls keep its state."""
+        """Makes the state for that many tasks. Later calls keep it."""
 
     def __call__(
         self, task: int, loss: float, loss_after: float | None = None

@@ -39,15 +39,15 @@ def generator_state(rng: np.random.Generator) -> np.ndarray:
 
 def set_generator_state(rng: np.random.Generator, words: np.ndarray) -> None:
     """Sets the state that `generator_state` returned."""
-    words = [int(word) for word in words]
+    numbers = [int(word) for word in words]
     rng.bit_generator.state = {
         "bit_generator": "PCG64",
         "state": {
-            "state": words[0] * WORD + words[1],
-            "inc": words[2] * WORD + words[3],
+            "state": numbers[0] * WORD + numbers[1],
+            "inc": numbers[2] * WORD + numbers[3],
         },
-        "has_uint32": words[4],
-        "uinteger": words[5],
+        "has_uint32": numbers[4],
+        "uinteger": numbers[5],
     }
 
 

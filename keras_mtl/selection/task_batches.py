@@ -121,7 +121,8 @@ class PyDatasetBatches:
         self._shuffle = shuffle
         self._seed = seed
         self._next = 0
-        self._pass, self._order = None, None
+        self._pass: int | None = None
+        self._order: np.ndarray | None = None
         self.num_batches = dataset.num_batches
 
     @property
@@ -137,7 +138,7 @@ class PyDatasetBatches:
         self._seed = seed
         if self.num_batches:
             if self._pass is not None:
-                self._set_order()
+                self._order = self._order_of(self._pass)
             while (self._pass or 0) < index // self.num_batches:
                 self._begin(0 if self._pass is None else self._pass + 1)
 
@@ -159,14 +160,12 @@ class PyDatasetBatches:
         self._dataset.on_epoch_begin()
         self._pass = number
         if self.num_batches:
-            self._set_order()
+            self._order = self._order_of(number)
 
-    def _set_order(self):
-        self._order = np.arange(self.num_batches)
+    def _order_of(self, number: int) -> np.ndarray:
         if self._shuffle:
-            self._order = shuffled_order(
-                self.num_batches, self._seed, self._pass
-            )
+            return shuffled_order(self.num_batches, self._seed, number)
+        return np.arange(self.num_batches)
 
 
 class IteratorBatches:

@@ -120,7 +120,7 @@ class TaskSampler(keras.utils.PyDataset):
         self._positions = np.zeros(len(data), "int64")
         self._ready = {}
         self._unread = []
-        self._pool = None
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._lock = threading.RLock()
         self.steps_per_epoch = steps_per_epoch or self._total_batches()
         self.policy = get(policy)
@@ -194,7 +194,7 @@ class TaskSampler(keras.utils.PyDataset):
     def update(
         self, task: int, propensity: float, loss: Any, loss_after: Any = None
     ) -> None:
-        """Tells the reward, the policy and the log of a step.
+        """Passes a step to the reward, the policy and the log.
 
         Args:
             task: Index of the task.

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class EpochHooks(keras.callbacks.Callback):
-    """Tells the weighting of epochs, and the user of losses that are NaN.
+    """Calls the weighting's hooks of epochs, and warns of losses that are NaN.
 
     Args:
         model: `MultiTaskModel`.

@@ -41,8 +41,8 @@ class TaskGradients:
         self._cotangents = _by_task(split, copies)
         self._growth = 1.0
         if self._of_features:
-            # Computed outside of `ops.cond`: a sum over replicas inside of a
-            # branch would deadlock.
+            # The growth is computed outside of `ops.cond`: a sum over replicas
+            # inside of a branch would deadlock.
             self._growth = _growth([*copies.values()], self._fraction)
 
     @property
@@ -74,7 +74,7 @@ class TaskGradients:
     def gramian(self, blocks):
         """Returns the inner products of the gradients, shape `(T, T)`."""
         gramian = total_of([block.gramian(self.num_tasks) for block in blocks])
-        # Divided twice, since the square of the scale may leave float32.
+        # The scale divides twice, since its square may leave float32.
         return gramian / self.loss_scale / self.loss_scale
 
     def combined_features(self, combine):
@@ -164,8 +164,8 @@ def _rows(split, pullback, cotangents, variables):
     trunk = _intersection(split.trunk_variables, variables)
     cross = _intersection(split.cross_variables, variables)
     rows = []
-    # One task after the other: all at once takes as long on a CPU, for dense
-    # layers too, and the memory of the activations of T batches.
+    # The tasks go one after the other: all at once would take as long on a CPU,
+    # for dense layers too, and the memory of the activations of T batches.
     for task, cotangent in zip(split.tasks, cotangents):
         row = dict(zip(map(id, trunk), pullback.trunk(cotangent, trunk)))
         for v, g in zip(cross, pullback.loss(task, cross) if cross else []):

@@ -1,6 +1,7 @@
 """The training step where it writes to variables: TensorFlow and PyTorch."""
 
 import contextlib
+from typing import Any
 
 import keras
 from keras import ops
@@ -28,7 +29,7 @@ class VariablesTrainer:
     _unrecorded = staticmethod(contextlib.nullcontext)
     _kept_numbers = staticmethod(contextlib.nullcontext)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Any:
         with self._undone_if_skipped():
             if self.weighting.needs_losses_after:
                 return self._step_with_losses_after(data)

@@ -69,12 +69,12 @@ class DBMTL(GradientWeighting):
         self.loss_weights = self.add_state(shape, "ones", "loss_weights")
         self.batches = self.add_state(shape, name="batches")
         self.norm = self.add_state(shape, name="norm")
-        # The average of ones. It is below 1 at first, by as much as the average
-        # of the norms is too small.
+        # The mass is the moving average of ones. It is below 1 at first, by as
+        # much as the average of the norms is too small.
         self.mass = self.add_state(shape, name="mass")
 
     def _weigh(self, losses, gramian):
-        # In every step, also between updates of the other weights.
+        # These change in every step, also between updates of the other weights.
         self.loss_weights.assign(inverse(losses))
         return super()._weigh(losses, gramian)
 

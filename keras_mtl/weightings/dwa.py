@@ -93,7 +93,7 @@ class DWA(Weighting):
     def _count(self, losses):
         labelled = ops.cast(ops.not_equal(losses, 0.0), "float32")
         self.count.assign(self.count + labelled)
-        # A running mean: a sum of large losses would leave the range.
+        # The mean is a running one: a sum of large losses would overflow.
         change = labelled * (losses - self.mean) / ops.maximum(self.count, 1.0)
         self.mean.assign(self.mean + change)
         if self.window != "epoch":

@@ -64,7 +64,8 @@ class GradNorm(GradientWeighting):
         self.learning_rate = checks.positive("learning_rate", learning_rate)
 
     def build_state(self, num_tasks: int) -> None:
-        # Kept apart from the weights in use, which may be zero for a step.
+        # The trained weights are kept apart from those in use, which may be
+        # zero for a step.
         self.trained = self.add_state((num_tasks,), "ones", "trained")
         self.first_losses = self.add_state((num_tasks,), name="first_losses")
         adam = keras.optimizers.Adam(self.learning_rate)

@@ -6,7 +6,7 @@ from keras_mtl.solvers.pseudo_inverse import pseudo_solve
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
 from keras_mtl.weightings.registry import register
 
-# Of weights that cancel to less than this, the sum is rounding.
+# The sum of weights that cancel to less than this is rounding.
 MIN_CANCELLATION = 1e-6
 
 
@@ -49,7 +49,7 @@ class IMTLG(GradientWeighting):
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         cosines, norms, inverse_norms = unit_gramian(gramian)
         equal = pseudo_solve(cosines, ops.cast(norms > 0, "float32"))
-        # In units of the least norm, so that the weights are about 1.
+        # Norms are in units of the least one, so that the weights are about 1.
         largest = ops.max(inverse_norms)
         weights = equal * inverse_norms / ops.where(largest > 0, largest, 1.0)
         total = ops.sum(weights)

@@ -75,6 +75,7 @@ class Krum(GradientWeighting):
 
 def _squared_distances(gramian):
     squared_norms = ops.diagonal(gramian)
-    # Symmetric to the last bit: two nearest neighbours have equal scores.
+    # Two nearest neighbours have equal scores only if the distances are
+    # symmetric to the last bit.
     gramian = (gramian + ops.transpose(gramian)) / 2.0
     return ops.relu(squared_norms[:, None] + squared_norms - 2.0 * gramian)

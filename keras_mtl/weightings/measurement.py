@@ -83,8 +83,8 @@ class Measurement:
         """
         if self.max_norm is None:
             return ops.ones(())
-        # Two square roots: the squared norm of a sum of large gradients leaves
-        # the range of float32 before the norm does.
+        # The norm is a product of two square roots, since the squared norm of a
+        # sum of large gradients leaves the range of float32 before it does.
         scale = ops.maximum(ops.max(ops.abs(gramian)), TINY)
         squared = ops.sum(weights * ops.matmul(gramian / scale, weights))
         norm = ops.sqrt(ops.maximum(squared, 0.0)) * ops.sqrt(scale)

@@ -10,7 +10,7 @@ from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.tchebycheff import Tchebycheff
 
-# Far below all distances, but finite: a softmax of infinities is NaN.
+# This is far below all distances, but finite: a softmax of infinities is NaN.
 LOWEST = -3e38
 
 
@@ -113,7 +113,7 @@ class SmoothTchebycheff(Tchebycheff):
     def _average(self, losses, counted):
         counted = ops.cast(counted, "float32")
         self.count.assign(self.count + counted)
-        # A running mean: a sum of large losses would leave the range.
+        # The mean is a running one: a sum of large losses would overflow.
         change = counted * (losses - self.base) / ops.maximum(self.count, 1.0)
         self.base.assign(self.base + change)
 

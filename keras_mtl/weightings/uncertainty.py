@@ -53,7 +53,7 @@ class Uncertainty(Weighting):
     ) -> None:
         super().__init__(**kwargs)
         is_list = isinstance(form, (list, tuple))
-        forms = list(form) if is_list else [form]
+        forms: list[Any] = list(form) if is_list else [form]
         if not forms or not all(one in list(FORMS) for one in forms):
             raise ValueError(
                 f"Expected `form` to be one of {list(FORMS)} or a list of "
@@ -69,8 +69,9 @@ class Uncertainty(Weighting):
         return self.learning_rate is None
 
     def build_state(self, num_tasks: int) -> None:
-        is_one = isinstance(self.form, str)
-        forms = [self.form] * num_tasks if is_one else self.form
+        forms = self.form
+        if isinstance(forms, str):
+            forms = [forms] * num_tasks
         checks.one_per_task("form", forms, num_tasks)
         self.factors = [FORMS[form] for form in forms]
         self.log_variance = self.add_state((num_tasks,), name="log_variance")

@@ -173,7 +173,7 @@ class Weighting(keras.layers.Layer):
         return ops.convert_to_tensor(self.task_weights)
 
     def after_step(self, losses: Tensor) -> None:
-        """Tells the method what the step did.
+        """Passes the losses after a step, on its batch, to the method.
 
         The model calls it after each update if `needs_losses_after`.
 

@@ -387,7 +387,7 @@ def test_learns_where_the_optimum_is():
     assert np.std(act(drawn) - act(zeros)) > 0.4
     compiled_updates(agent, sample)(300)
     assert np.abs(act(zeros) - best).mean() < 0.1
-    # Not more random than the target entropy says.
+    # The actions are no more random than the target entropy says.
     assert np.std(act(drawn) - act(zeros)) < 0.2
 
 

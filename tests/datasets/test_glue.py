@@ -82,7 +82,8 @@ def test_sentences_and_labels(data_dir):
     assert labels.tolist() == [1, 0, 1]
     assert dev["cola"].first == ["One more.", 'One "more.']
     assert train["mnli"].second[2] == "He is hungry."
-    # Not the label of the first annotator, nor the order of the alphabet.
+    # The labels are neither those of the first annotator, nor in the order of
+    # the alphabet.
     assert train["mnli"].labels.tolist() == [1, 0, 2]
     assert train["mrpc"].labels.tolist() == [1, 0]
     assert train["mrpc"].second == ["B , said A .", '" C']

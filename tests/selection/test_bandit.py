@@ -20,7 +20,7 @@ def test_environment_is_that_of_the_paper():
         assert np.all((ratio >= 0) & (ratio <= 0.01)) and ratio.max() > 0.004
     draws = [BanditEnvironment(4, seed=i, alpha=2.0) for i in range(2000)]
     variance = np.var([env.oracle for env in draws], axis=0)
-    # Of a component of a symmetric Dirichlet distribution.
+    # This is the variance of a component of a symmetric Dirichlet distribution.
     np.testing.assert_allclose(variance, 3 / (16 * 9), rtol=0.15)
 
 

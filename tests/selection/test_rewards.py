@@ -36,7 +36,7 @@ def test_falling_loss_of_unusual_losses():
     reward.build(1)
     assert reward(0, np.inf) == 0
     assert reward(0, 800.0) == 1
-    # Not remembered: the next loss is compared with that before.
+    # NaN is not remembered: the next loss is compared with that before.
     assert reward(0, np.nan) == 0
     assert reward(0, 700.0) == 1
     assert reward(0, 700.0) == 0

@@ -21,7 +21,7 @@ def weights_of(weighting, jacobian, losses=None):
 
 def _function(weighting):
     if keras.backend.backend() == "jax":
-        # Not compiled, JAX compiles each loop of each call anew.
+        # Without this, JAX compiles each loop of each call anew.
         return compiled_call(weighting)
     if keras.backend.backend() == "tensorflow":
         config = keras.saving.serialize_keras_object(weighting)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_mtl
-from keras_mtl import testing
+from keras_mtl.testing import weighting_checks
 from keras_mtl.weightings import Chain
 from keras_mtl.weightings import NashMTL
 from keras_mtl.weightings.registry import WEIGHTINGS
@@ -33,7 +33,7 @@ EXCEPTIONS = {
 
 METHODS = {name: name for name in keras_mtl.weightings.names()}
 METHODS["igb_v1 + nash_mtl"] = ["igb_v1", "nash_mtl"]
-LOSSES = testing.LOSSES
+LOSSES = weighting_checks.LOSSES
 
 
 @pytest.fixture(params=METHODS)
@@ -52,8 +52,8 @@ def seeded(method):
     return create(method)
 
 
-random_jacobian = testing.task_gradients
-arguments = testing.arguments_of
+random_jacobian = weighting_checks.task_gradients
+arguments = weighting_checks.arguments_of
 
 
 def call(weighting, *args):
@@ -69,13 +69,13 @@ def skip_exceptions(test, method):
         pytest.skip(f"{method}: {reason}")
 
 
-@pytest.mark.parametrize("check", testing.CHECKS)
+@pytest.mark.parametrize("check", weighting_checks.CHECKS)
 def test_check(method, check):
     skip_exceptions(check, method)
     if (check, keras.backend.backend()) == ("compiled", "torch"):
         pytest.skip("PyTorch compiles nothing: there is nothing to compare")
     # Random numbers of the backend: those of all weightings are the same.
-    testing.check_weighting(lambda: seeded(method), checks=[check])
+    weighting_checks.check_weighting(lambda: seeded(method), checks=[check])
 
 
 def test_config_round_trip(method):

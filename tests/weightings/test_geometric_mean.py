@@ -15,7 +15,7 @@ def test_is_the_gradient_of_the_geometric_mean(num_tasks):
     rng = np.random.default_rng(0)
     for losses in rng.uniform(0.1, 4.0, (20, num_tasks)):
         expected = approx_fprime(losses, stats.gmean, 1e-7)
-        # Of finite differences with a step of 1e-7.
+        # The tolerance is that of finite differences with a step of 1e-7.
         np.testing.assert_allclose(weights_of(losses), expected, rtol=1e-5)
 
 

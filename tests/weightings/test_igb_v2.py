@@ -29,8 +29,8 @@ def create(num_tasks=3, **kwargs):
 
 
 def caller(weighting):
-    # Not compiled, JAX compiles each loop anew; on TensorFlow, compiling takes
-    # longer than the steps.
+    # Calls that are not compiled would compile each loop anew on JAX; on
+    # TensorFlow, compiling takes longer than the steps.
     if keras.backend.backend() == "jax":
         return compiled_call(weighting)
     return lambda losses: numpy(weighting(losses))

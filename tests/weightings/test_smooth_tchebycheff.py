@@ -42,7 +42,7 @@ def test_is_the_gradient_of_the_smooth_maximum(mu, preference, ideal):
     for losses in random_losses(20, 3):
         expected = approx_fprime(losses, scalarization, 1e-7)
         weights = np.array(weighting(losses.astype("float32")))
-        # Of finite differences with a step of 1e-7.
+        # The tolerance is that of finite differences with a step of 1e-7.
         np.testing.assert_allclose(weights, expected, rtol=2e-5, atol=1e-7)
 
 
@@ -99,7 +99,7 @@ def test_is_the_gradient_for_logarithms_after_the_warmup(warmup_epoch):
         weights[:first], preference / (3 * steps[:first]), rtol=1e-5
     )
     expected = [approx_fprime(x, scalarization, 1e-7) for x in steps[first:]]
-    # Of finite differences with a step of 1e-7.
+    # The tolerance is that of finite differences with a step of 1e-7.
     np.testing.assert_allclose(weights[first:], expected, rtol=2e-5, atol=1e-6)
 
 

@@ -22,7 +22,7 @@ def test_is_the_gradient_of_the_largest_distance(preference, ideal):
     for losses in np.random.default_rng(0).uniform(0.1, 2.0, (20, 3)):
         expected = approx_fprime(losses, scalarization, 1e-6)
         weights = np.array(weighting(losses.astype("float32")))
-        # Of finite differences with a step of 1e-6.
+        # The tolerance is that of finite differences with a step of 1e-6.
         np.testing.assert_allclose(weights, expected, rtol=1e-6, atol=1e-8)
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import keras
 from jax import numpy as jnp
@@ -15,7 +17,7 @@ from keras_mtl.training.task_gradients import part_of_batch
 class BackendTrainer:
     """`train_step` on JAX, where the state is handed on and not written to."""
 
-    def train_step(self, state, data):
+    def train_step(self, state: tuple, data: Any) -> tuple:
         old = State(*state)
         logs, new = self._step(old, data)
         if self.weighting.needs_losses_after:
@@ -53,7 +55,7 @@ class BackendTrainer:
         return new._replace(others=self._updated(scope, "others"))
 
     def _tell_losses_after(self, old, new, data):
-        """Tells the weighting of the losses after a step, on its batch.
+        """Passes the losses after a step, on its batch, to the weighting.
 
         The forward pass begins with the statistics and seeds with which that of
         the step began, and leaves them as the step did.
@@ -149,7 +151,7 @@ class BackendTrainer:
 
         return of_batch
 
-    def compute_loss_and_updates(self, *args, **kwargs):
+    def compute_loss_and_updates(self, *args: Any, **kwargs: Any) -> Any:
         # Layers know the losses that they added by the ids of tensors, which
         # new tensors may have again.
         self._clear_losses()

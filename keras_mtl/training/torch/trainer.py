@@ -1,4 +1,5 @@
 import contextlib
+from typing import Any
 
 import keras
 import torch
@@ -41,13 +42,17 @@ class AutogradPullback(RecordedPullback):
 class BackendTrainer(VariablesTrainer):
     """`train_step` on PyTorch."""
 
+    # Keras's trainer sets them.
+    train_function: Any
+    test_function: Any
+
     _pullback_class = AutogradPullback
     _recorded = staticmethod(contextlib.nullcontext)
     _unrecorded = staticmethod(torch.no_grad)
     # Dropout draws from PyTorch's own generators.
     _kept_numbers = staticmethod(torch.random.fork_rng)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         if self.train_function is not None and not force:
             return
         torch_replicas.check()
@@ -56,7 +61,7 @@ class BackendTrainer(VariablesTrainer):
         super().make_train_function(force)
         self.train_function = torch_replicas.in_step(self.train_function)
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> None:
         if self.test_function is not None and not force:
             return
         torch_replicas.check()

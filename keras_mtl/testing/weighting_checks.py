@@ -1,4 +1,4 @@
-"""Checks of weightings, for those who write their own."""
+"""What training needs of a weighting, a function for each check."""
 
 import contextlib
 import json
