@@ -42,10 +42,11 @@ def restore_registries():
     from keras_mtl.weightings.registry import WEIGHTINGS
 
     registries = AGENTS, POLICIES, REWARDS, WEIGHTINGS
-    before = [dict(registry._entries) for registry in registries]
+    before = [set(registry.names()) for registry in registries]
     yield
-    for registry, entries in zip(registries, before):
-        registry._entries = entries
+    for registry, names in zip(registries, before):
+        for name in set(registry.names()) - names:
+            del registry._entries[name]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -287,13 +287,12 @@ def copies_of(variable, strategy):
     return [ops.convert_to_numpy(variable)]
 
 
-# One of each kind: a trained weighting, epochs, random numbers, losses after
+# One of each kind: a trained weighting, random numbers, losses after
 # the step, and what is measured on all or some of the examples. `make test`
 # trains these, and `make test-slow` the others.
 FEW = {
-    *("uncertainty", "igb_v1", "famo", "nash_mtl_every_2/features"),
+    *("uncertainty", "famo", "nash_mtl_every_2/features"),
     *("pcgrad/parameters", "graddrop/features", "gramian_batch/parameters"),
-    *("igb_v1+nash_mtl", "other_losses", "loss_scale"),
 }
 
 

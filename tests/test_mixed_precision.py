@@ -149,12 +149,12 @@ def test_equal_weights_train_as_plain_keras(policy, method):
     """With overflows in the first steps, and accumulated gradients."""
 
     def trained(weighting, cls):
-        optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+        # At three times the rate, training diverges, and where a sum of one
+        # model alone overflows decides how.
+        optimizer = keras.optimizers.SGD(0.03, gradient_accumulation_steps=2)
         model = build(weighting, optimizer, cls)
-        # In this order and at this scale, a gradient that leaves float16 does
-        # so by a wide margin: the sums of the two models are not the same.
         history = model.fit(
-            *data(2.0), epochs=3, batch_size=8, shuffle=False, verbose=0
+            *data(), epochs=3, batch_size=8, shuffle=False, verbose=0
         )
         return model, history.history
 

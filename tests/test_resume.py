@@ -144,7 +144,11 @@ def check_that_the_agent_learned(weighting):
         pytest.param(
             "keras", [BASE_EPOCH, USE_EPOCH + 2], marks=pytest.mark.slow
         ),
-        pytest.param("tf_agents", [USE_EPOCH + 2], marks=needs_tf_agents),
+        pytest.param(
+            "tf_agents",
+            [USE_EPOCH + 2],
+            marks=[needs_tf_agents, pytest.mark.slow],
+        ),
     ],
 )
 def test_killed_training_goes_on_as_it_would_have(agent, kills, tmp_path):

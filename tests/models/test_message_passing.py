@@ -158,6 +158,7 @@ def exported_predict(model, molecules, path):
     return {task: y.numpy() for task, y in loaded.serve(inputs).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() == "torch",
     reason="Keras exports no SavedModel from PyTorch",

@@ -132,6 +132,7 @@ def test_zero_gradients_only_count_in_the_mean():
     np.testing.assert_allclose(weights[kept], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_with_xla():
     gramian = gramian_of(normal(11, 20))
     weights = compiled_with_xla(conflict_averse)(ops.convert_to_tensor(gramian))

@@ -110,6 +110,7 @@ def test_a_lost_probability_keeps_its_logarithm():
     np.testing.assert_allclose(log_p, [0.0, -500.0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_compiled_is_as_eager():
     logits = np.random.default_rng(0).normal(size=11).astype("float32") * 9
     backend = keras.backend.backend()
