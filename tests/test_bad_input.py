@@ -14,6 +14,8 @@ import keras_mtl
 from keras_mtl import weightings
 from tests import utils
 
+pytestmark = pytest.mark.once
+
 X = np.zeros((4, 3), "float32")
 Y = {"a": np.zeros((4, 1), "float32"), "b": np.zeros((4, 2), "float32")}
 

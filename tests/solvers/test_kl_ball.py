@@ -29,6 +29,7 @@ def softmax(logits):
     return exponentials / exponentials.sum()
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("num_tasks", [2, 3, 11])
 @pytest.mark.parametrize("seed", range(3))
@@ -51,6 +52,7 @@ def test_conditions_of_the_convex_problem(seed, num_tasks, radius):
         assert multiplier <= 1e-6
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("scale", [1e-2, 1.0, 1e2, 1e16, 1e28])
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("num_tasks", NUM_TASKS)

@@ -67,6 +67,7 @@ def newton(gramian, alpha):
     return alpha
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
 @pytest.mark.parametrize("dimensions_per_task", [1, 2, 25])
 @pytest.mark.parametrize("num_tasks", NUM_TASKS)
@@ -85,6 +86,7 @@ def test_scales_that_differ_among_tasks(num_tasks):
     assert residual(gramian, solve(gramian)) <= 1e-4
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("common", [0.0, 1.0, 10.0])
 @pytest.mark.parametrize("dimensions_per_task", [1, 25])
 @pytest.mark.parametrize("num_tasks", NUM_TASKS)
@@ -162,6 +164,7 @@ SINGULAR = {
 }
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("scale", [1e-16, 1.0, 1e16])
 @pytest.mark.parametrize("name", SINGULAR)
 @pytest.mark.parametrize("num_tasks", [2, 3, 40])

@@ -14,6 +14,8 @@ from keras_mtl.weightings import SDMGrad
 from keras_mtl.weightings import Tchebycheff
 from keras_mtl.weightings import Weighting
 
+pytestmark = pytest.mark.once
+
 VALUES = [
     *(math.nan, math.inf, -1, 0, 2.5, True, "x", None),
     *([], [math.nan], {}, 10**400),
