@@ -122,6 +122,11 @@ def killed(agent, folder, kill_in):
     assert metadata["epoch"] == kill_in - 1
 
 
+# Relative and absolute. On a machine with other jobs, XLA's threads may add up
+# in another order in one of the processes: seen were 6e-6 and 1.6e-6.
+TOLERANCE = 2e-5, 2e-5
+
+
 def check_that_the_agent_learned(weighting):
     assert int(weighting.epochs + 0) == EPOCHS
     assert int(weighting.buffer.added + 0) > weighting.buffer_size
@@ -160,9 +165,9 @@ def test_killed_training_goes_on_as_it_would_have(agent, kills, tmp_path):
     resumed, history = train(agent, tmp_path / "backup", seed=1)
     for key, values in history.items():
         rest = uninterrupted[key][kills[-1] - 1 :]
-        np.testing.assert_allclose(values, rest, 1e-6, 1e-6, err_msg=key)
+        np.testing.assert_allclose(values, rest, *TOLERANCE, err_msg=key)
     found = state(resumed)
     for name, arrays in state(expected).items():
         assert len(arrays) == len(found[name]) > 0, name
         for new, old in zip(found[name], arrays):
-            np.testing.assert_allclose(new, old, 1e-6, 1e-6, err_msg=name)
+            np.testing.assert_allclose(new, old, *TOLERANCE, err_msg=name)
