@@ -149,9 +149,9 @@ def test_equal_weights_train_as_plain_keras(policy, method):
     """With overflows in the first steps, and accumulated gradients."""
 
     def trained(weighting, cls):
-        # One task has nearly all of the gradient, or the sum could leave float16
-        # where the gradients of the tasks do not. At three times the rate, the
-        # training diverges.
+        # One task has nearly all of the gradient: the sum could leave float16
+        # otherwise where the gradients of the tasks do not. At three times the
+        # rate, the training diverges.
         optimizer = keras.optimizers.SGD(0.03, gradient_accumulation_steps=2)
         model = build(weighting, optimizer, cls)
         history = model.fit(
