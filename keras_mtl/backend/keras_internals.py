@@ -4,6 +4,12 @@ No other module imports from `keras.src`, and versions of Keras are told apart
 here alone. Each name says what it is needed for, and since which version of
 Keras it is where it is taken from. What a new release asks for is on the page
 "A new release of Keras" in CONTRIBUTING.md.
+
+Classes of this package override private methods of Keras, whose names they have
+to keep: the model `_flatten_metrics_in_order` and `_get_metrics_result_or_logs`
+(since 3.0), TensorFlow's trainer `_maybe_symbolic_build` and `_make_function`
+(since 3.4), PyTorch's `_initialize_ddp` (since 3.16), and `SavedState`
+`_obj_type` (since 3.0).
 """
 
 import keras
