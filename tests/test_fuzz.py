@@ -1,6 +1,7 @@
 """Random arguments, data and files: each case works or says what is wrong.
 
-The cases are the same in each run. `HYPOTHESIS_PROFILE=long` draws new ones.
+The cases are the same in each run, and `HYPOTHESIS_PROFILE=long` has more of
+them. `HYPOTHESIS_PROFILE=new` draws others each time.
 """
 
 import inspect
@@ -36,6 +37,10 @@ hypothesis.settings.register_profile(
     "long",
     hypothesis.settings.get_profile("short"),
     max_examples=400,
+)
+hypothesis.settings.register_profile(
+    "new",
+    hypothesis.settings.get_profile("long"),
     derandomize=False,
     print_blob=True,
 )
@@ -418,19 +423,29 @@ def is_of_plain_keras(error, case):
         # After it, messages name layers, arrays or places in the code.
         return type(error), str(error)[:40]
 
-    # Plain Keras takes lists for outputs that are a list alone.
-    errors = [plain_error(case, is_list) for is_list in (False, True)]
+    # Plain Keras takes lists for outputs that are a list alone. Labels and
+    # their weights in two structures it refuses whatever the outputs are.
+    errors = [
+        plain_error(case, is_list, converts)
+        for is_list in (False, True)
+        for converts in (True, False)
+    ]
     return beginning(error) in map(beginning, errors)
 
 
-def plain_error(case, is_list):
-    """Returns what a plain model raises, whose outputs are a list or a dict."""
+def plain_error(case, is_list, converts):
+    """Returns what a plain model raises, whose outputs are a list or a dict.
+
+    `converts` says whether the data get the structure of the outputs.
+    """
     tasks = list(case["losses"])
     model = build(case)
     outputs = model.outputs if is_list else dict(zip(tasks, model.outputs))
     model = keras.Model(model.inputs, outputs)
 
     def as_outputs(values):
+        if not converts:
+            return values
         if is_list and isinstance(values, dict):
             return [values[task] for task in tasks if task in values]
         if not is_list and isinstance(values, (list, tuple)):
