@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_mtl.agents.state import load_state
+from keras_mtl.backend import checks
 
 Tensor = Any
 
@@ -43,6 +44,9 @@ class Agent(keras.layers.Layer):
             `-T`.
         epsilon: Adam's ε.
         seed: Integer or `None`, for the first weights of the networks.
+
+    Raises:
+        ValueError: If an argument is not of the kind that is named above.
     """
 
     def __init__(
@@ -59,18 +63,15 @@ class Agent(keras.layers.Layer):
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("trainable", False)
         super().__init__(**kwargs)
-        self.hidden_units = tuple(hidden_units)
-        if not self.hidden_units:
-            raise ValueError(
-                "Expected `hidden_units` to name one layer at least. "
-                f"Received: hidden_units={hidden_units}"
-            )
-        self.learning_rate = learning_rate
-        self.discount = discount
-        self.target_rate = target_rate
+        self.hidden_units = tuple(checks.sizes("hidden_units", hidden_units))
+        self.learning_rate = checks.positive("learning_rate", learning_rate)
+        self.discount = checks.fraction("discount", discount)
+        self.target_rate = checks.fraction("target_rate", target_rate)
+        if target_entropy is not None:
+            target_entropy = checks.finite("target_entropy", target_entropy)
         self.target_entropy = target_entropy
-        self.epsilon = epsilon
-        self.seed = seed
+        self.epsilon = checks.positive("epsilon", epsilon)
+        self.seed = checks.seed("seed", seed)
 
     def build(self, num_tasks: int) -> None:
         """Makes networks, optimizers and all their state, for `T` tasks.

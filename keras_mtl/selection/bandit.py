@@ -1,5 +1,6 @@
 import numpy as np
 
+from keras_mtl.backend import checks
 from keras_mtl.selection.state import make_generator
 
 
@@ -48,18 +49,10 @@ class BanditEnvironment:
         alpha: float = 2.0,
         seed: int | np.random.Generator | None = None,
     ):
-        for name, value in (
-            ("num_tasks", num_tasks),
-            ("num_steps", num_steps),
-            ("alpha", alpha),
-        ):
-            if not value > 0:
-                raise ValueError(
-                    f"Expected `{name}` to be positive. "
-                    f"Received: {name}={value}"
-                )
+        num_tasks = checks.positive_integer("num_tasks", num_tasks)
+        alpha = checks.positive("alpha", alpha)
         rng = make_generator(seed)
-        self.num_steps = num_steps
+        self.num_steps = checks.positive_integer("num_steps", num_steps)
         self.oracle = rng.dirichlet(np.full(num_tasks, alpha))
         self.max_scores = rng.uniform(0.5, 1.0, num_tasks)
         # A task whose share is drawn as 0, which a small `alpha` makes likely,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_mtl.backend import checks
 from keras_mtl.selection.estimate import Estimate
 from keras_mtl.selection.policy import Policy
 from keras_mtl.selection.registry import get
@@ -128,14 +129,10 @@ def denominators(log: SelectionLog, propensities: str) -> np.ndarray:
     """The probabilities by which steps are divided, shape `(n,)`."""
     if not len(log):
         raise ValueError("Expected a log with steps. Received: an empty log")
+    checks.one_of("propensities", propensities, ["logged", "balance"])
     if propensities == "logged":
         return log.propensities
-    if propensities == "balance":
-        return log.balanced_propensities()
-    raise ValueError(
-        'Expected `propensities` to be "logged" or "balance". '
-        f"Received: propensities={propensities!r}"
-    )
+    return log.balanced_propensities()
 
 
 def _effective_sample_size(weights):

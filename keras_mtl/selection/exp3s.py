@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_mtl.backend import checks
 from keras_mtl.selection.policy import Policy
 from keras_mtl.selection.registry import register
 from keras_mtl.selection.reservoir import Reservoir
@@ -66,30 +67,15 @@ class Exp3S(Policy):
         reservoir_size: int = 1000,
         seed: int | np.random.Generator | None = None,
     ):
-        if not (eta > 0 and math.isfinite(eta)):
-            raise ValueError(
-                f"Expected `eta` to be positive. Received: eta={eta}"
-            )
-        if not 0 <= epsilon < 1:
-            raise ValueError(
-                "Expected `epsilon` to be in [0, 1). "
-                f"Received: epsilon={epsilon}"
-            )
-        if importance not in ("softmax", "propensity"):
-            raise ValueError(
-                'Expected `importance` to be "softmax" or "propensity". '
-                f"Received: importance={importance!r}"
-            )
-        if not isinstance(reservoir_size, int) or reservoir_size < 1:
-            raise ValueError(
-                "Expected `reservoir_size` to be a positive integer. "
-                f"Received: reservoir_size={reservoir_size}"
-            )
-        self.eta = eta
-        self.epsilon = epsilon
-        self.importance = importance
-        self.scale_rewards = scale_rewards
-        self.reservoir_size = reservoir_size
+        self.eta = checks.positive("eta", eta)
+        self.epsilon = checks.fraction("epsilon", epsilon, "[0, 1)")
+        self.importance = checks.one_of(
+            "importance", importance, ["softmax", "propensity"]
+        )
+        self.scale_rewards = checks.boolean("scale_rewards", scale_rewards)
+        self.reservoir_size = checks.positive_integer(
+            "reservoir_size", reservoir_size
+        )
         self.seed = seed
         self._reservoir = Reservoir(reservoir_size, make_generator(seed))
         self._log_weights: np.ndarray | None = None

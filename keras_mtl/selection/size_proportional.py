@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_mtl.backend import checks
 from keras_mtl.selection.policy import Policy
 from keras_mtl.selection.registry import register
 
@@ -35,11 +36,9 @@ class SizeProportional(Policy):
     """
 
     def __init__(self, temperature: float = 1.0):
-        if not temperature > 0:
-            raise ValueError(
-                "Expected `temperature` to be positive. "
-                f"Received: temperature={temperature}"
-            )
+        # An infinite temperature is the uniform policy.
+        if temperature != math.inf:
+            temperature = checks.positive("temperature", temperature)
         self.temperature = temperature
 
     def build(self, sizes: Sequence[int | None]) -> None:

@@ -157,6 +157,25 @@ def differences(function, x, step=1e-6):
     return gradient
 
 
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"hidden_units": ()},
+        {"learning_rate": 0.0},
+        {"discount": 1.5},
+        {"target_rate": float("nan")},
+        {"target_entropy": float("inf")},
+        {"epsilon": -1e-7},
+        {"seed": 0.5},
+    ],
+)
+def test_bad_arguments(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"Expected `{name}`.*Received: "):
+        KerasAgent(**arguments)
+
+
 def test_update_is_that_of_an_independent_computation():
     agent = create(learning_rate=1e-2, target_rate=0.1)
     # Last layers and targets as after some training: first, they are small.
