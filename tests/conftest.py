@@ -1,3 +1,4 @@
+import collections
 import os
 import tempfile
 
@@ -56,6 +57,7 @@ def pytest_collection_modifyitems(items):
     Otherwise one worker would be left with the last of these long tests.
     """
     mark_off_the_diagonal(items)
+    mark_quick_on_torch(items)
     items.sort(key=lambda item: item.get_closest_marker("once") is None)
 
 
@@ -79,6 +81,23 @@ def mark_off_the_diagonal(items):
             last = max(index)
             sizes = map(len, values.values())
             if any(i != last % size for i, size in zip(index, sizes)):
+                item.add_marker(pytest.mark.slow)
+
+
+def mark_quick_on_torch(items):
+    """Marks as slow what takes long to trace or compile on other backends.
+
+    `quick_on_torch(n)` leaves the first `n` cases of each test as they are.
+    """
+    if keras.backend.backend() == "torch":
+        return
+    seen = collections.Counter()
+    for item in items:
+        mark = item.get_closest_marker("quick_on_torch")
+        if mark and not item.get_closest_marker("slow"):
+            name = item.nodeid.split("[")[0]
+            seen[name] += 1
+            if seen[name] > (mark.args or [0])[0]:
                 item.add_marker(pytest.mark.slow)
 
 

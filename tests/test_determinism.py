@@ -11,6 +11,8 @@ import pytest
 from tests import killed
 from tests import utils
 
+pytestmark = pytest.mark.quick_on_torch(2)
+
 
 def by_name(name, seed):
     """A model and its data, all of whose random numbers come from a seed."""

@@ -7,6 +7,8 @@ import pytest
 import keras_mtl
 from tests import utils
 
+pytestmark = pytest.mark.quick_on_torch(2)
+
 TASKS = ["a", "b", "c"]
 WEIGHTS = [0.5, 2.0, 1.0]
 

@@ -10,6 +10,8 @@ import keras_mtl
 from keras_mtl import weightings
 from tests import utils
 
+pytestmark = pytest.mark.quick_on_torch(3)
+
 RNG = np.random.default_rng(5)
 BATCH, FEATURES = 8, 3
 X = RNG.normal(size=(BATCH, FEATURES)).astype("float32")

@@ -8,6 +8,8 @@ import keras_mtl
 from keras_mtl import weightings
 from tests import utils
 
+pytestmark = pytest.mark.quick_on_torch(3)
+
 METHODS = ["equal", "igb_v1", "uncertainty", "sum", "nash_mtl"]
 
 
@@ -58,7 +60,7 @@ MODES = [
     for case in CASES
 ]
 if "compiled" in utils.MODES:
-    MODES += [("compiled", case) for case in COMPILED]
+    MODES = [("compiled", case) for case in COMPILED] + MODES
 
 
 def build(weighting, optimizer="sgd", cls=keras_mtl.MultiTaskModel, **settings):

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 import keras_mtl
@@ -12,6 +13,13 @@ BACKEND = keras.backend.backend()
 EAGER = {"run_eagerly": True}
 # Compiled as Keras does by default on a CPU.
 COMPILED = {"run_eagerly": False, "jit_compile": BACKEND == "jax"}
+
+
+def further_cases(*values):
+    """Returns parameters of a test that `make test` leaves out."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 MODES = {"eager": EAGER, "compiled": COMPILED}
 if BACKEND == "torch":
     MODES.pop("compiled")

@@ -188,7 +188,11 @@ def _tensorflow_step(weighting):
     import tensorflow as tf
 
     step, owner = _shared(
-        weighting, lambda: (tf.function(weighting, jit_compile=True), weighting)
+        weighting,
+        lambda: (
+            tf.function(weighting, jit_compile=True, autograph=False),
+            weighting,
+        ),
     )
 
     def call(*args):

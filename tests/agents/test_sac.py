@@ -305,6 +305,7 @@ def test_many_updates_are_as_one_by_one():
         np.testing.assert_allclose(new, old, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_an_update_that_is_not_finite_changes_nothing(bad):
     agent = create()
@@ -364,6 +365,7 @@ def test_same_seed_same_first_weights():
         np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.quick_on_torch
 def test_learns_where_the_optimum_is():
     """A reward of -10 |a - a*(s)|², with a*(s) = (0.5 s_1, -0.3)."""
     agent = create(

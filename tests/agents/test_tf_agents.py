@@ -17,6 +17,7 @@ from keras_mtl.agents.legacy_keras import import_tf_agents
 from tests import utils
 from tests.test_mixed_precision import check_skipped_steps
 from tests.test_mixed_precision import igb_v2
+from tests.utils import further_cases
 
 ROOT = pathlib.Path(__file__).parents[2]
 MISSING = [
@@ -338,6 +339,7 @@ def test_without_an_update_nothing_changes():
 
 @needs_tf_agents
 @COMPILED
+@pytest.mark.diagonal
 @pytest.mark.parametrize("reward", [1e30, np.nan])
 def test_updates_that_are_not_finite_change_nothing(compiled, reward):
     agent = make_agent(**OPTIONS)
@@ -435,6 +437,7 @@ def test_can_be_built_while_a_function_is_traced():
 
 
 @needs_tf_agents
+@pytest.mark.slow
 def test_learns_the_best_action():
     """One step, the reward of which is -|action - best(observation)|²."""
     import tensorflow as tf
@@ -500,7 +503,10 @@ except AttributeError:
 
 
 @needs_tf_agents
-@pytest.mark.parametrize("before", ["", TOO_LATE], ids=["first", "too late"])
+@pytest.mark.parametrize(
+    "before",
+    [pytest.param("", id="first"), *further_cases(TOO_LATE)],
+)
 def test_keras_3_goes_on_beside_it(before):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     env.pop("TF_USE_LEGACY_KERAS", None)

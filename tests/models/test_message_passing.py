@@ -8,6 +8,8 @@ from keras import ops
 import keras_mtl
 from keras_mtl.models import message_passing
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 TASKS = ("energy", "dipole")
 
 

@@ -13,6 +13,8 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 
 def weights_of(gradients, c):
     return solve(conflict_averse, gramian_of(gradients), c)

@@ -12,6 +12,8 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 
 def project(gradients, vectors=None):
     vectors = np.eye(len(gradients)) if vectors is None else vectors

@@ -7,6 +7,8 @@ from keras import ops
 from keras_mtl.solvers import exponentiated_gradient as module
 from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 P = np.array([0.1, 0.2, 0.3, 0.4])
 
 

@@ -12,6 +12,8 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 ALPHAS = [0.5, 1.0, 2.0, 5.0]
 
 

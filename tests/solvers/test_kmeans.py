@@ -10,6 +10,8 @@ from keras import ops
 from keras_mtl.solvers import kmeans as module
 from keras_mtl.solvers.kmeans import kmeans_1d
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 
 def fit(points, num_groups, counted=None):
     points = np.asarray(points, "float32")

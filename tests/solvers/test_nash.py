@@ -9,6 +9,8 @@ from keras import ops
 from keras_mtl.solvers import nash
 from keras_mtl.solvers import nash_bargaining
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 NUM_TASKS = (2, 3, 11, 40, 100)
 
 

@@ -7,6 +7,8 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 
 @pytest.mark.parametrize("scale", [1e-16, 1.0, 1e16])
 @pytest.mark.parametrize("size", [11, 30])

@@ -4,6 +4,8 @@ from scipy.optimize import brentq
 
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 
+pytestmark = pytest.mark.quick_on_torch(1)
+
 
 def reference(vector):
     """The root of the sum's monotone equation in the shift."""
