@@ -141,7 +141,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             metrics: Dict or list, as in `keras.Model.compile`; missing labels
                 are left out.
             weighting: What `keras_mtl.weightings.get` takes: a name, a
-                `Weighting`, or a list of loss balancing and gradient balancing.
+                `Weighting`, a list of loss balancing and gradient balancing,
+                or a dict of task to a fixed weight.
 
         Raises:
             ValueError: If a loss names no output, an output has no loss, there
@@ -242,6 +243,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
 
     def _check_weighting(self, weighting, tasks):
         """Returns the `GraphSplit` if the weighting needs one."""
+        weighting.name_tasks(tasks)
         if weighting.built and weighting.num_tasks != len(tasks):
             raise ValueError(
                 f"Expected a weighting for the {len(tasks)} tasks {tasks}. "

@@ -52,7 +52,8 @@ def test_ways_to_give_a_weighting():
     example = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[1]
     inputs = keras.Input((3,))
     features = keras.layers.Dense(4)(inputs)
-    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
+    tasks = ("seg", "depth")
+    outputs = {name: keras.layers.Dense(1)(features) for name in tasks}
     model = keras_mtl.MultiTaskModel(inputs, outputs)
 
     class Data(keras.utils.PyDataset):
@@ -61,7 +62,7 @@ def test_ways_to_give_a_weighting():
 
         def __getitem__(self, index):
             x = np.ones((4, 3), "float32")
-            return x, {name: x[:, :1] for name in "ab"}
+            return x, {name: x[:, :1] for name in tasks}
 
     example = example.replace("loss=...", "loss='mse'")
     exec(

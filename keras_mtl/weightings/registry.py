@@ -6,7 +6,11 @@ from typing import Any
 from keras_mtl.backend.registry import Registry
 from keras_mtl.weightings.weighting import Weighting
 
-WEIGHTINGS = Registry("weighting", Weighting, also=["a list of these"])
+WEIGHTINGS = Registry(
+    "weighting",
+    Weighting,
+    also=["a dict of task to number", "a list of these"],
+)
 
 
 def register(
@@ -65,8 +69,8 @@ def get(identifier: Any) -> Weighting:
     Args:
         identifier: Name of a method (case and underscores do not matter), class
             or instance of `Weighting`, config dict of
-            `keras.saving.serialize_keras_object`, or a list of these, which
-            makes a `Chain`.
+            `keras.saving.serialize_keras_object`, a dict of task to its fixed
+            weight, or a list of these, which makes a `Chain`.
 
     Returns:
         A `Weighting`; an instance is returned as it is.

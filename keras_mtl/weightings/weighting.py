@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -77,6 +78,13 @@ class Weighting(keras.layers.Layer):
         # in place of this attribute.
         if scale_invariant and not self.needs_gradients:
             self.needs_positive_losses = True
+
+    def name_tasks(self, tasks: Sequence[str]) -> None:
+        """Tells the names of the tasks, in their order, before `build`.
+
+        Args:
+            tasks: List of the names.
+        """
 
     def build(
         self, losses_shape: tuple, gramian_shape: tuple | None = None

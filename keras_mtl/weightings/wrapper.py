@@ -44,9 +44,9 @@ def _joined(parts, name):
 
 
 def _call_each(parts, name):
-    def call_each():
+    def call_each(*args):
         for part in parts:
-            getattr(part, name)()
+            getattr(part, name)(*args)
 
     return call_each
 
@@ -74,6 +74,7 @@ class Wrapper(Weighting):
     learning_rate_variables = Forwarded(_joined)
     untracked_variables = Forwarded(_join_calls)
     _unguarded_variables = Forwarded(_join_calls)
+    name_tasks = Forwarded(_call_each)
     on_epoch_begin = Forwarded(_call_each)
     on_epoch_end = Forwarded(_call_each)
 

@@ -34,9 +34,10 @@ def test_trains_as_loss_weights():
         model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
         return model.get_weights()
 
-    weighted = train(weighting=Constant([0.25, 2.0]))
-    for value, expected in zip(weighted, train(loss_weights=[2.0, 0.25])):
-        np.testing.assert_allclose(value, expected, atol=1e-6)
+    expected = train(loss_weights=[2.0, 0.25])
+    for weighting in (Constant([0.25, 2.0]), {"a": 2, "b": 0.25}):
+        for value, target in zip(train(weighting=weighting), expected):
+            np.testing.assert_allclose(value, target, atol=1e-6)
 
 
 def test_keeps_its_values_in_its_config():
@@ -44,11 +45,30 @@ def test_keeps_its_values_in_its_config():
     config = keras.saving.serialize_keras_object(weighting)
     again = keras.saving.deserialize_keras_object(config)
     assert list(again.values) == [1.0, 0.25]
+    named = keras_mtl.weightings.get({"b": 2, "a": 0.5})
+    config = keras.saving.serialize_keras_object(named)
+    again = keras_mtl.weightings.get(config)
+    assert again.values == {"b": 2.0, "a": 0.5}
+    again.name_tasks(["a", "b"])
+    np.testing.assert_array_equal(np.array(again(LOSSES[:2])), [0.5, 2.0])
+
+
+def test_a_dict_is_read_by_the_names_of_the_tasks():
+    chain = keras_mtl.weightings.get([{"b": 2.0, "a": 0.5}, "sum"])
+    chain.name_tasks(["a", "b"])
+    weights = np.array(chain(LOSSES[:2], np.eye(2, dtype="float32")))
+    np.testing.assert_array_equal(weights, [0.5, 2.0])
+    inputs = keras.Input((2,))
+    outputs = {name: keras.layers.Dense(1)(inputs) for name in "ab"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    for values in ({"a": 1.0}, {"a": 1.0, "c": 1.0}):
+        with pytest.raises(ValueError, match=r"\['a', 'b'\]. Received: value"):
+            model.compile("sgd", loss="mse", weighting=values)
 
 
 def test_names_bad_values():
     with pytest.raises(ValueError, match=r"3 tasks. Received: values=\[1.0,"):
         Constant([1.0, 2.0])(LOSSES)
-    for values in ({"a": 1.0}, 2.0, "equal", [1.0, np.nan]):
+    for values in ({}, {"a": "1"}, 2.0, "equal", [1.0, np.nan]):
         with pytest.raises(ValueError, match="in the order of the tasks"):
             Constant(values)
