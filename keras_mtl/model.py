@@ -251,9 +251,22 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             )
         if not weighting.needs_gradients:
             return None
-        split = GraphSplit(self, self.output_keys, tasks)
+        split = self._make_split(tasks)
         measured_variables(split, weighting)
         return split
+
+    def _make_split(self, tasks):
+        return GraphSplit(
+            self,
+            self.output_keys,
+            tasks,
+            has_own_call=self._overrides("call"),
+            has_own_loss=self._overrides("compute_loss"),
+        )
+
+    def _overrides(self, name):
+        """Whether the class of the model overrides a method of this one."""
+        return getattr(type(self), name) is not getattr(MultiTaskModel, name)
 
     def get_compile_config(self) -> dict[str, Any]:
         if not self.compiled:

@@ -1,8 +1,11 @@
 """The primitives on JAX."""
 
+import contextlib
+
 import jax
 
 from keras_mtl.backend import one_replica as replicas  # noqa: F401
+from keras_mtl.backend.keras_internals import stateless_scope
 
 
 def gradient(function, tensors):
@@ -27,3 +30,21 @@ def get_random_state():
 
 def set_random_state(states):
     del states
+
+
+@contextlib.contextmanager
+def variables_read(variables):
+    ids, found = set(map(id, variables)), set()
+    scope = stateless_scope()
+    get_current_value = scope.get_current_value
+
+    def noted(variable):
+        if id(variable) in ids:
+            found.add(id(variable))
+        return get_current_value(variable)
+
+    scope.get_current_value = noted
+    try:
+        yield found
+    finally:
+        del scope.get_current_value

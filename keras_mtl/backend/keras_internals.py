@@ -13,8 +13,10 @@ to keep: the model `_flatten_metrics_in_order` and `_get_metrics_result_or_logs`
 """
 
 import keras
+from keras.src.backend.common import stateless_scope as _stateless_scope
 from keras.src.losses import loss as _loss
 from keras.src.models import functional as _functional
+from keras.src.ops import function as _function
 from keras.src.saving import keras_saveable as _keras_saveable
 from keras.src.saving import serialization_lib as _serialization_lib
 from keras.src.trainers import compile_utils as _compile_utils
@@ -30,6 +32,9 @@ from keras.src.utils import tracking as _tracking
 # The class of a model that is made of inputs and outputs. `MultiTaskModel`
 # derives from it, and a nested model is recognised by it. Since 3.0.
 Functional = _functional.Functional
+
+# What a Functional or Sequential model has its graph in. Since 3.0.
+Function = _function.Function
 
 # The adapter of data that come from elsewhere, step by step. Since 3.0.
 DataAdapter = _data_adapter.DataAdapter
@@ -109,6 +114,11 @@ def call_in_step(model, x, training):
     if is_jax and hasattr(_functional, "operation_fn"):
         return model.call(x, **kwargs)
     return model(x, **kwargs)
+
+
+def stateless_scope():
+    """Returns the `keras.StatelessScope` of this moment. Since 3.0."""
+    return _stateless_scope.get_stateless_scope()
 
 
 def ask_to_overwrite(path):

@@ -1,5 +1,7 @@
 """The primitives on TensorFlow."""
 
+import contextlib
+
 import tensorflow as tf
 
 from keras_mtl.backend import tensorflow_replicas as replicas  # noqa: F401
@@ -28,3 +30,13 @@ def get_random_state():
 
 def set_random_state(states):
     del states
+
+
+@contextlib.contextmanager
+def variables_read(variables):
+    found = set()
+    with tf.GradientTape() as tape:
+        yield found
+    # A replica of a strategy has a variable of its own, with the same handle.
+    watched = {id(v.handle) for v in tape.watched_variables()}
+    found.update(id(v) for v in variables if id(v.value.handle) in watched)

@@ -1,5 +1,8 @@
 """The primitives on PyTorch."""
 
+import contextlib
+
+import keras
 import numpy as np
 import torch
 
@@ -37,3 +40,29 @@ def set_random_state(states):
     for i in range(torch.cuda.device_count()):
         if f"torch.cuda.{i}" in states:
             torch.cuda.set_rng_state(states[f"torch.cuda.{i}"], i)
+
+
+class _Reads(torch.overrides.TorchFunctionMode):
+    """Notes which of some variables are arguments of PyTorch's functions."""
+
+    def __init__(self, variables):
+        super().__init__()
+        self._known = {id(v): id(v) for v in variables}
+        self._known.update((id(v.value), id(v)) for v in variables)
+        self.found = set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        del types
+        for argument in keras.tree.flatten((args, kwargs)):
+            if id(argument) in self._known:
+                self.found.add(self._known[id(argument)])
+        return function(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def variables_read(variables):
+    if torch.compiler.is_compiling():
+        yield None
+        return
+    with _Reads(variables) as reads:
+        yield reads.found

@@ -1,11 +1,14 @@
 """Splits a Functional graph into the shared trunk and one head per task."""
 
 import collections
+import contextlib
 
 import keras
 
 from keras_mtl.backend.keras_internals import Functional
 from keras_mtl.backend.keras_internals import operation_call
+from keras_mtl.backend.reads import variables_read
+from keras_mtl.training.used_variables import UsedVariables
 
 # One call of a layer or op; `inputs` and `outputs` are keys of tensors,
 # `tasks` are the tasks whose outputs depend on it.
@@ -27,8 +30,18 @@ class GraphSplit:
         output_names: List of the names of `function.outputs`.
         tasks: List of the tasks, in their order: names of outputs that have a
             loss.
+        has_own_call: Whether a subclass overrides `call`, and may use variables
+            around the graph.
+        has_own_loss: Whether a subclass overrides `compute_loss`.
+
+    Which variables a step uses beside those of its layer is a guess until a
+    step of the training has been traced, in which it is seen.
 
     Attributes:
+        variables: All trainable variables of the model.
+        has_code_around: Whether a subclass has code around the graph.
+        is_checked: Whether a traced step was found to depend on the variables
+            as the split says.
         shared_variables: Trainable variables that two or more tasks reach.
         trunk_variables: Those of them that the trunk uses.
         cross_variables: Those of them that heads use, since a layer may be
@@ -40,8 +53,18 @@ class GraphSplit:
         layers: Dict of name to layer, all layers of the model.
     """
 
-    def __init__(self, function, output_names, tasks):
+    def __init__(
+        self,
+        function,
+        output_names,
+        tasks,
+        has_own_call=False,
+        has_own_loss=False,
+    ):
         self.tasks = list(tasks)
+        self.variables = function.trainable_variables
+        self.has_code_around = has_own_call or has_own_loss
+        self.is_checked = False
         self.layers = {x.name: x for x in function._flatten_layers(False)}
         # An output without a loss has no task.
         self._output_tasks = [n if n in tasks else None for n in output_names]
@@ -54,8 +77,26 @@ class GraphSplit:
         self._trunk_steps = [s for s in steps if len(s.tasks) > 1]
         self._head_steps = [s for s in steps if len(s.tasks) == 1]
         self._untrained_steps = [s for s in steps if not s.tasks]
+        steps = self._trunk_steps + self._head_steps
+        self._used = [self._used_by(step) for step in steps]
+        # They are seen by the place of the step among `_used`.
+        self._seen = {}
+        self._is_seen = False
+        used = {id(v) for variables in self._used for v in variables}
+        outside = [v for v in self.variables if id(v) not in used]
+        self._around_trunk = outside if has_own_call else []
+        self._around_heads = outside if self.has_code_around else []
         self.boundary = self._find_boundary()
         self._sort_variables()
+
+    def _used_by(self, step):
+        """Lists the trainable variables of a step, and those that it knows."""
+        trainable = {id(v) for v in self.variables}
+        own = getattr(step.operation, "variables", [])
+        own = [v for v in own if id(v) in trainable]
+        arguments = [step.node.arguments.args, step.node.arguments.kwargs]
+        hidden = UsedVariables(self.variables).of(step.operation, arguments)
+        return list({id(v): v for v in [*own, *hidden]}.values())
 
     def _new_key(self, keras_tensor):
         self._specs.append(keras_tensor)
@@ -99,10 +140,13 @@ class GraphSplit:
         for step in self._head_steps:
             for key in step.inputs:
                 consumers[key] |= step.tasks
+        keys = [key for step in self._trunk_steps for key in step.outputs]
+        if self._around_trunk:
+            # A subclass may have made the inputs of the graph by layers.
+            keys = self._input_keys + keys
         return {
             key: [task for task in self.tasks if task in consumers[key]]
-            for step in self._trunk_steps
-            for key in step.outputs
+            for key in keys
             # No gradient passes through an integer tensor.
             if consumers[key] and "float" in self._specs[key].dtype
         }
@@ -110,24 +154,69 @@ class GraphSplit:
     def _sort_variables(self):
         reached = collections.defaultdict(set)
         variables, in_trunk, in_head = {}, set(), set()
-        for step in self._trunk_steps + self._head_steps:
-            for v in getattr(step.operation, "trainable_variables", []):
+        steps = self._trunk_steps + self._head_steps
+        uses = [(s.tasks, used) for s, used in zip(steps, self._used)]
+        everyone = set(self.tasks)
+        uses += [(everyone, self._around_trunk), (everyone, self._around_heads)]
+        for place, (tasks, used) in enumerate(uses):
+            is_trunk = place < len(self._trunk_steps) or place == len(steps)
+            for v in used:
                 variables[id(v)] = v
-                reached[id(v)] |= step.tasks
-                (in_trunk if len(step.tasks) > 1 else in_head).add(id(v))
+                reached[id(v)] |= tasks
+                (in_trunk if is_trunk else in_head).add(id(v))
         shared = [i for i in variables if len(reached[i]) > 1]
         self.shared_variables = [variables[i] for i in shared]
         self.trunk_variables = [variables[i] for i in shared if i in in_trunk]
         self.cross_variables = [variables[i] for i in shared if i in in_head]
         self.last_shared_variables = self.shared_variables
-        for step in self._trunk_steps:
-            own = getattr(step.operation, "trainable_variables", [])
-            own = [v for v in own if id(v) in shared]
-            self.last_shared_variables = own or self.last_shared_variables
+        for used in self._used[: len(self._trunk_steps)]:
+            used = [v for v in used if id(v) in shared]
+            self.last_shared_variables = used or self.last_shared_variables
         self.head_variables = {
             task: [v for i, v in variables.items() if reached[i] == {task}]
             for task in self.tasks
         }
+
+    def foreign(self, tasks):
+        """Lists what the losses of some tasks must not reach by the heads.
+
+        Returns:
+            Tuple of the list of variables and of the names of the copies of
+            boundary tensors, `(key, task)`.
+        """
+        own = [v for task in tasks for v in self.head_variables[task]]
+        ids = set(map(id, own + self.cross_variables))
+        copies = [(key, t) for key in self.boundary for t in self.boundary[key]]
+        return (
+            [v for v in self.variables if id(v) not in ids],
+            [name for name in copies if name[1] not in tasks],
+        )
+
+    def check(self, tasks, reached):
+        """Raises an error where a loss depends on what is not its head's.
+
+        Args:
+            tasks: List of tasks.
+            reached: List of those of `foreign(tasks)` that their losses reach.
+
+        Raises:
+            ValueError: If there are any.
+        """
+        if not reached:
+            return
+        paths = [
+            f"the features of task {x[1]!r}" if isinstance(x, tuple) else x.path
+            for x in reached
+        ]
+        raise ValueError(
+            "Gradient balancing takes the heads of the tasks apart: expected "
+            f"the loss of {tasks} to depend on the head of its own task, and "
+            "on the trunk by tensors of the graph alone. Received: a model in "
+            f"which it also depends on {paths}, by a tensor or a variable that "
+            "a layer keeps from another call, or by code in `call` or "
+            "`compute_loss` that mixes the outputs of tasks. Make it a part of "
+            "the graph, or take a loss balancing."
+        )
 
     def run_trunk(self, inputs, training):
         """Runs the trunk.
@@ -140,9 +229,43 @@ class GraphSplit:
             Dict of key to tensor: the inputs and all outputs of the trunk.
         """
         values = dict(zip(self._input_keys, inputs))
-        for step in self._trunk_steps:
-            _run(step, values, training)
+        for place, step in enumerate(self._trunk_steps):
+            with self._noted(place):
+                _run(step, values, training)
         return values
+
+    @contextlib.contextmanager
+    def _noted(self, place):
+        """A block in which the variables that a step reads are noted."""
+        if self._is_seen:
+            yield
+            return
+        with variables_read(self.variables) as self._seen[place]:
+            yield
+
+    def _replace_guesses(self):
+        """Sorts the variables by what the steps have read."""
+        self._is_seen = True
+        steps = self._trunk_steps + self._head_steps
+        for place, ids in self._seen.items():
+            if ids is None:
+                continue
+            own = getattr(steps[place].operation, "variables", [])
+            ids |= set(map(id, own))
+            self._used[place] = [v for v in self.variables if id(v) in ids]
+        self._sort_variables()
+
+    def task_variables(self, task):
+        """Lists the trainable variables that a task reaches."""
+        steps = self._trunk_steps + self._head_steps
+        used = {
+            id(v): v
+            for step, variables in zip(steps, self._used)
+            if task in step.tasks
+            for v in variables
+        }
+        used.update((id(v), v) for v in self._around_trunk)
+        return list(used.values())
 
     def task_layers(self, task):
         """Lists the layers that a task reaches, with those inside of them."""
@@ -193,10 +316,13 @@ class GraphSplit:
         }
         # The steps run in the order of the graph: a layer with a state, which
         # several heads call, is updated in that order in a plain call, too.
-        for step in self._head_steps:
+        for place, step in enumerate(self._head_steps, len(self._trunk_steps)):
             (task,) = step.tasks
-            _run(step, seen_by[task], training)
+            with self._noted(place):
+                _run(step, seen_by[task], training)
             everything.update((k, seen_by[task][k]) for k in step.outputs)
+        if not self._is_seen:
+            self._replace_guesses()
         for step in self._untrained_steps:
             _run(step, everything, training)
         seen_by[None] = everything

@@ -50,7 +50,7 @@ def _shared_of_layer(split, name, shared):
             f"no task depends on: {name!r}. Known: {sorted(split.layers)}. "
             f"Received: shared={shared}"
         )
-    ids = {id(v) for v in layer.trainable_variables}
+    ids = {id(v) for v in layer.variables}
     ids &= {id(v) for v in split.shared_variables}
     if not ids:
         raise ValueError(

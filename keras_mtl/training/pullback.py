@@ -89,10 +89,29 @@ class RecordedPullback(Pullback):
         # backward pass through all heads gives the gradients of each.
         own = self._split.head_variables
         variables = [v for task in self._split.tasks for v in own[task]]
-        sources = [*self._copies.values(), *variables]
+        foreign = []
+        if not self._split.is_checked:
+            foreign, _ = self._split.foreign(self._split.tasks)
+        sources = [*self._copies.values(), *variables, *foreign]
         gradients = iter(self.gradients([*self._losses.values()], sources))
         copies = {name: next(gradients) for name in self._copies}
-        return copies, {t: [next(gradients) for _ in own[t]] for t in own}
+        of_heads = {t: [next(gradients) for _ in own[t]] for t in own}
+        if not self._split.is_checked:
+            reached = [v for v, g in zip(foreign, gradients) if g is not None]
+            self._split.check(self._split.tasks, reached)
+            self._check_each_task()
+        return copies, of_heads
+
+    def _check_each_task(self):
+        """Checks that no loss depends on the head of another task."""
+        split = self._split
+        for task in split.tasks if split.has_code_around else ():
+            variables, copies = split.foreign([task])
+            sources = [*variables, *[self._copies[name] for name in copies]]
+            gradients = self.loss(task, sources)
+            pairs = zip(variables + copies, gradients)
+            split.check([task], [x for x, g in pairs if g is not None])
+        split.is_checked = True
 
     def trunk(self, cotangents, variables):
         given = {k: g for k, g in cotangents.items() if g is not None}

@@ -10,7 +10,6 @@ from keras import ops
 from keras_mtl.backend import replicas
 from keras_mtl.selection.task_batches import one_pass
 from keras_mtl.training import of_backend
-from keras_mtl.training.graph import GraphSplit
 from keras_mtl.training.logs import StepLogs
 from keras_mtl.training.split_call import call_task
 
@@ -42,12 +41,12 @@ class SingleTaskSteps:
         tasks = list(model.tasks)
         self.model = model
         self.sampler = sampler
-        self.split = GraphSplit(model, model.output_keys, tasks)
+        self.split = model._make_split(tasks)
         self._layers = {task: self.split.task_layers(task) for task in tasks}
         self.variables = {
-            t: _variables(x, True) for t, x in self._layers.items()
+            task: self.split.task_variables(task) for task in tasks
         }
-        self.state = {t: _variables(x, False) for t, x in self._layers.items()}
+        self.state = {t: _other_variables(x) for t, x in self._layers.items()}
         self.needs_loss_after = sampler.reward.needs_loss_after
         self._complete = sampler.complete_tasks()
         self._key = self._key_of(model, sampler)
@@ -259,9 +258,9 @@ class SingleTaskSteps:
         return [task for task, count in self.counts.items() if count]
 
 
-def _variables(layers, trainable):
+def _other_variables(layers):
     variables = [v for layer in layers for v in layer.variables]
-    unique = {id(v): v for v in variables if v.trainable == trainable}
+    unique = {id(v): v for v in variables if not v.trainable}
     return list(unique.values())
 
 

@@ -6,6 +6,7 @@ from jax import numpy as jnp
 from keras_mtl.backend.keras_internals import get_keras_mask
 from keras_mtl.backend.masks import with_mask
 from keras_mtl.training.jax.pullback import VjpPullback
+from keras_mtl.training.jax.split_check import check_split
 from keras_mtl.training.split_call import call_heads
 from keras_mtl.training.split_call import call_trunk
 
@@ -51,6 +52,7 @@ class Pass:
         (self.losses, heads_added), pull_heads, rest = jax.vjp(
             run_heads, state.trainable, copies, has_aux=True
         )
+        check_split(split, run_heads, state.trainable, copies)
         self.y_pred, others, metrics = rest
         self.state = state._replace(others=others, metrics=metrics)
         regularization, pull_regularizers = jax.vjp(

@@ -1,3 +1,4 @@
+import warnings
 from typing import Any
 
 import jax
@@ -103,6 +104,15 @@ class BackendTrainer:
 
     def _updated_by(self, state, gradients):
         """Returns the state after the optimizer's step."""
+        pairs = zip(self.trainable_variables, gradients)
+        unused = [v.path for v, g in pairs if g is None]
+        if unused:
+            # On the other backends, Keras's optimizer says so.
+            warnings.warn(
+                f"Neither a task nor a penalty depends on {unused}, which are "
+                "not trained.",
+                stacklevel=2,
+            )
         gradients = [
             jnp.zeros_like(value) if g is None else g
             for g, value in zip(gradients, state.trainable)
