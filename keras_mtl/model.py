@@ -24,11 +24,15 @@ from keras_mtl.selection.task_sampler import TaskSampler
 from keras_mtl.training import fit_arguments
 from keras_mtl.training import logs as training_logs
 from keras_mtl.training import of_backend
+from keras_mtl.training import overrides
 from keras_mtl.training import task_selection
 from keras_mtl.training.epoch_hooks import EpochHooks
 from keras_mtl.training.gramian import TaskGramian
 from keras_mtl.training.graph import GraphSplit
 from keras_mtl.training.measured_variables import measured_variables
+from keras_mtl.training.running_step import RunningStep
+from keras_mtl.training.running_step import in_test_step
+from keras_mtl.training.running_step import in_train_step
 from keras_mtl.training.split_call import SplitCall
 
 BackendTrainer = of_backend("trainer").BackendTrainer
@@ -100,6 +104,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._weighting = None
         self._split_call = SplitCall()
+        self._running = RunningStep()
         # The steps with a `TaskSampler`: those of the last `fit`, and those of
         # the `fit` that is running.
         self._single_task_steps = None
@@ -110,6 +115,14 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             # The keys are flattened as the outputs are, maybe in another order.
             self.output_keys = keras.tree.flatten({key: key for key in outputs})
         _check_outputs(outputs, self.output_keys, len(self.outputs))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # What a subclass overrides is a step of the model, too.
+        decorators = {"train_step": in_train_step, "test_step": in_test_step}
+        for name, decorate in decorators.items():
+            if name in vars(cls):
+                setattr(cls, name, decorate(vars(cls)[name]))
 
     # Compilation
 
@@ -486,24 +499,51 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     ) -> Any:
         """Computes the loss that the optimizer sees.
 
-        In training its value is the sum of the task losses, so that runs with
-        different weightings compare, and its gradient is that of the weighted
-        sum.
+        In a step of the training its value is the sum of the task losses, so
+        that runs with different weightings compare, and its gradient is that of
+        the weighted sum. Elsewhere it is the sum, and no state changes.
+
+        A subclass may override it and call it once. What it makes of the sum is
+        the loss: its derivative with respect to the sum multiplies the balanced
+        gradient, and what it adds is differentiated as it is, with the weight
+        1, as a regularizer. No task has it in its gradient, nor in
+        `gramian`.
 
         Returns:
             A scalar tensor.
+
+        Raises:
+            ValueError: If gradients are balanced and a `train_step` of the
+                user's own calls it, since `train_step` itself balances them.
         """
-        losses = self._task_losses.compute(y, y_pred, sample_weight, training)
+        running = self._running
+        if running.collector is not None:
+            return running.collector.loss(self, y, y_pred, sample_weight)
+        in_step = training and running.kind == "train"
+        losses = self._task_losses.compute(y, y_pred, sample_weight, in_step)
         total = self._total_loss(losses)
-        if training:
-            weights = self.weighting(self._losses_to_weight(losses))
-            self._record_weights(weights)
-            pairs = zip(ops.unstack(weights), losses)
-            weighted = sum(weight * loss for weight, loss in pairs)
-            # The difference is exactly 0 and has the gradient of `weighted`.
-            balanced = weighted - ops.stop_gradient(weighted)
+        if in_step:
+            balanced = self._balanced_sum(losses)
+            # The difference is exactly 0 and has the gradient of `balanced`.
+            balanced = balanced - ops.stop_gradient(balanced)
             total = ops.stop_gradient(total) + balanced
+        elif training and running.kind is None:
+            overrides.warn_of_no_step(self)
         return self._total_loss([total], self._compute_penalty())
+
+    def _balanced_sum(self, losses):
+        """Returns the sum of the losses times the weights of this step."""
+        if self.weighting.needs_gradients:
+            raise overrides.own_step_error(self)
+        self._running.note_balanced()
+        weights = self.weighting(self._losses_to_weight(losses))
+        self._record_weights(weights)
+        pairs = zip(ops.unstack(weights), losses)
+        return sum(weight * loss for weight, loss in pairs)
+
+    def _check_is_balanced(self):
+        """Raises an error after a step in which nothing was balanced."""
+        overrides.check_is_balanced(self)
 
     def _record_weights(self, weights):
         """Updates the means of the weights, shape `(T,)`, in this epoch."""
@@ -576,6 +616,11 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         )
         return self.get_metrics_result()
 
+    @in_train_step
+    def train_step(self, *args: Any) -> Any:
+        return super().train_step(*args)
+
+    @in_test_step
     def test_step(self, *args: Any) -> Any:
         # The weights are of training: `evaluate` does not report them.
         result = super().test_step(*args)

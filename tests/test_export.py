@@ -168,6 +168,53 @@ def test_onnx(as_dict, tmp_path):
     assert_answers(answers, expected)
 
 
+@keras.saving.register_keras_serializable(package="keras_mtl_tests")
+class Probabilities(keras_mtl.MultiTaskModel):
+    """Has layers and a variable of its own around its graph."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.last = layers.Dense(3)
+        self.last.build((None, 3))
+        self.sharpness = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs / 255.0, training=training)
+        return {
+            name: ops.softmax(self.sharpness * self.last(x))
+            for name, x in outputs.items()
+        }
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format", ["onnx", "tf_saved_model"])
+def test_an_own_call_is_exported(format, tmp_path):
+    x = keras.Input((4,), name="x")
+    h = layers.Dense(5)(x)
+    model = Probabilities(x, {task: layers.Dense(3)(h) for task in "ab"})
+    model.compile("adam", "mse", weighting="uncertainty", **utils.EAGER)
+    inputs = 255 * RNG.uniform(size=(6, 4)).astype("float32")
+    expected = model.predict_on_batch(inputs)
+    np.testing.assert_allclose(expected["a"].sum(-1), 1, 1e-5)
+    path = tmp_path / ("model.onnx" if format == "onnx" else "model")
+    if format == "onnx":
+        import_onnx()
+        import onnxruntime
+
+        model.export(path, format=format, verbose=False)
+        session = onnxruntime.InferenceSession(path)
+        found = dict(zip("ab", session.run(None, {"x": inputs})))
+    elif utils.BACKEND == "torch":
+        pytest.skip("Keras exports no SavedModel on PyTorch")
+    else:
+        tf = pytest.importorskip("tensorflow")
+        model.export(path, format=format, verbose=False)
+        loaded = tf.saved_model.load(path)
+        found = loaded.serve(inputs)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, 1e-5, 1e-6)
+
+
 def test_onnx_with_one_name_for_input_and_output(tmp_path):
     x = keras.Input((3,), name="x")
     outputs = {"x": layers.Dense(3)(x), "y": layers.Dense(1)(x)}

@@ -204,6 +204,14 @@ class Mixing(keras_mtl.MultiTaskModel):
         return {**outputs, "b": outputs["b"] * outputs["a"]}
 
 
+class MixingLoss(keras_mtl.MultiTaskModel):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        y_pred = {**y_pred, "b": y_pred["b"] * y_pred["a"]}
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
 def with_a_skip(cls):
     x = keras.Input((5,))
     h = layers.Dense(4, activation="tanh")(x)
@@ -218,7 +226,7 @@ def test_layers_around_the_graph_are_trained():
 
 
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
-@pytest.mark.parametrize("cls", [Mixing])
+@pytest.mark.parametrize("cls", [Mixing, MixingLoss])
 def test_code_that_mixes_tasks_is_refused(cls, gradients):
     model, y = with_a_skip(cls), {"a": ONES, "b": ONES}
     with pytest.raises(ValueError, match=r"of \['b'\] .*features of task 'a'"):

@@ -116,6 +116,27 @@ def call_in_step(model, x, training):
     return model(x, **kwargs)
 
 
+class UndoneScope(keras.StatelessScope):
+    """A scope that forgets what is assigned in it, and knows all variables.
+
+    In Keras's own, regularizers find only the variables that it was given, on
+    the backends that need no scope. Since 3.0.
+    """
+
+    def get_current_value(self, variable):
+        value = super().get_current_value(variable)
+        return variable._value if value is None else value
+
+
+def made_as_weights(model):
+    """Lists the variables that layers made as trainable ones.
+
+    They are weights also where they are frozen. Since 3.0.
+    """
+    layers = model._flatten_layers()
+    return [v for layer in layers for v in layer._trainable_variables]
+
+
 def stateless_scope():
     """Returns the `keras.StatelessScope` of this moment. Since 3.0."""
     return _stateless_scope.get_stateless_scope()

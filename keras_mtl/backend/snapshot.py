@@ -1,7 +1,5 @@
 """The values that variables had, to which they can be taken back."""
 
-import contextlib
-from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +19,7 @@ class Snapshot:
     ):
         self._variables = list(variables)
         if values is None:
-            values = [ops.copy(v) for v in self._variables]
+            values = values_of(self._variables)
         self._values = list(values)
 
     def restore(self, where: Any = None) -> None:
@@ -38,11 +36,6 @@ class Snapshot:
             variable.assign(old)
 
 
-@contextlib.contextmanager
-def kept(variables: Sequence[Any]) -> Iterator[None]:
-    """Restores variables at the end of a block, also where it fails."""
-    before = Snapshot(variables)
-    try:
-        yield
-    finally:
-        before.restore()
+def values_of(variables: Sequence[Any]) -> list[Any]:
+    """Returns copies of the present values of variables."""
+    return [ops.copy(v) for v in variables]

@@ -38,6 +38,14 @@ class PresentLabelMetrics(CompileMetrics):
                 )
             self.update_output(name, true, pred, sample_weight.get(name))
 
+    def result(self):
+        if not (
+            self.built or self._user_metrics or self._user_weighted_metrics
+        ):
+            # A `train_step` of the user's own may update no metrics.
+            return {}
+        return super().result()
+
     def update_output(self, name, y_true, y_pred, sample_weight=None):
         """Updates the metrics of one output alone."""
         plain, weighted = self._lists_of(name)

@@ -2,13 +2,14 @@
 
 import keras
 
+from keras_mtl.backend.keras_internals import DotNotTrackScope
 from keras_mtl.backend.keras_internals import Functional
 from keras_mtl.backend.keras_internals import make_tf_tensor_spec
 
 
 def export(model, filepath, format, preprocessor, **kwargs):
     """Exports the network of a model, see `MultiTaskModel.export`."""
-    network = Functional(model.input, model.output, name=model.name)
+    network = network_of(model)
     # Keras refuses to write ONNX of a model that was never called.
     network._called = True
     if preprocessor is not None:
@@ -21,6 +22,44 @@ def export(model, filepath, format, preprocessor, **kwargs):
     check_onnx_names(model.inputs, model.output_keys)
     network.export(filepath, format, **kwargs)
     name_onnx_outputs(filepath, model.output_keys)
+
+
+def network_of(model):
+    """Returns a Functional model of the network alone, without a weighting.
+
+    Where a subclass overrides `call`, the network calls it.
+    """
+    if not model._overrides("call"):
+        return Functional(model.input, model.output, name=model.name)
+    return Network(model)
+
+
+class Network(Functional):
+    """The network of a model whose class overrides `call`.
+
+    Args:
+        model: `MultiTaskModel`.
+    """
+
+    def __init__(self, model):
+        super().__init__(model.input, model.output, name=model.name)
+        with DotNotTrackScope():
+            self._of_model = [model]
+        # What `call` uses around the graph is a part of the network, too. As
+        # attributes, layers are modules of PyTorch.
+        known = set(map(id, [*self._flatten_layers(), model.weighting]))
+        around = [layer for layer in model._layers if id(layer) not in known]
+        for i, layer in enumerate(around):
+            setattr(self, f"around_{i}", layer)
+        own = model._trainable_variables + model._non_trainable_variables
+        for variable in own:
+            self._track_variable(variable)
+
+    def call(self, inputs, training=None, mask=None):
+        (model,) = self._of_model
+        given = {"training": training, "mask": mask}
+        known = model.call_signature_parameters
+        return model.call(inputs, **{k: given[k] for k in given if k in known})
 
 
 def check_serves_preprocessor(format):

@@ -37,6 +37,9 @@ def balanced_gradients(
     for i, task in enumerate(split.tasks):
         for v, g in zip(split.head_variables[task], tasks.of_heads[task]):
             gradients[id(v)] = scaled(g, head_weights[i])
+    factor = pullback.factor()
+    if factor is not None:
+        gradients = {key: scaled(g, factor) for key, g in gradients.items()}
     return gradients, weights
 
 

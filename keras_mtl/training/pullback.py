@@ -5,10 +5,10 @@ import collections
 
 from keras import ops
 
-# The losses of a batch before they are weighted, a list of scalars; the sum of
-# regularizers and `add_loss`, or `None`; the outputs; and the `Pullback`.
+# The losses of a batch before they are weighted, a list of scalars; the loss of
+# the history; the outputs; and the `Pullback`.
 ForwardPass = collections.namedtuple(
-    "ForwardPass", ["losses", "penalty", "y_pred", "pullback"]
+    "ForwardPass", ["losses", "total", "y_pred", "pullback"]
 )
 
 
@@ -46,9 +46,19 @@ class Pullback(abc.ABC):
     def penalty(self, variables):
         """Returns the gradients of regularizers and `add_loss`.
 
+        They are those of all that `compute_loss` adds, where it is overridden.
+
         Returns:
             Tuple of the list of the gradients for `variables`, and the dict of
             those for the copies of the boundary tensors.
+        """
+
+    @abc.abstractmethod
+    def factor(self):
+        """Returns the derivative of the loss for the sum of the task losses.
+
+        Returns:
+            A scalar, or `None` for 1, where `compute_loss` is not overridden.
         """
 
     def stack(self, rows):
@@ -68,17 +78,19 @@ class RecordedPullback(Pullback):
         split: `GraphSplit`.
         values: Dict of key to tensor, the trunk's outputs.
         copies: Dict of `(key, task)` to tensor, what the heads took instead.
-        losses: List of scalars, the losses of the tasks times the loss scale.
-        penalty: Scalar, regularizers and `add_loss` times the loss scale, or
-            `None`.
+        loss: `StepLoss`.
+        scale: Scalar, the loss scale.
     """
 
-    def __init__(self, split, values, copies, losses, penalty):
+    def __init__(self, split, values, copies, loss, scale):
         self._split = split
         self._values = values
         self._copies = copies
-        self._losses = dict(zip(split.tasks, losses))
-        self._penalty = penalty
+        self._losses = {t: x * scale for t, x in zip(split.tasks, loss.losses)}
+        self._loss = loss
+        self._penalty = None
+        if loss.penalty is not None:
+            self._penalty = loss.penalty * scale
 
     @abc.abstractmethod
     def gradients(self, targets, variables, cotangents=None):
@@ -128,3 +140,9 @@ class RecordedPullback(Pullback):
         gradients = self.gradients([self._penalty], sources)
         copies = dict(zip(self._copies, gradients[len(variables) :]))
         return gradients[: len(variables)], copies
+
+    def factor(self):
+        if self._loss.joint is None:
+            return None
+        (factor,) = self.gradients([self._loss.total], [self._loss.joint])
+        return 0.0 if factor is None else factor

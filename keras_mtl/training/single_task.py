@@ -8,8 +8,10 @@ import numpy as np
 from keras import ops
 
 from keras_mtl.backend import replicas
+from keras_mtl.backend.keras_internals import made_as_weights
 from keras_mtl.selection.task_batches import one_pass
 from keras_mtl.training import of_backend
+from keras_mtl.training import overrides
 from keras_mtl.training.logs import StepLogs
 from keras_mtl.training.split_call import call_task
 
@@ -101,6 +103,7 @@ class SingleTaskSteps:
         if not isinstance(data, dict):
             self._validation = None
             return
+        overrides.check_with_data_of_tasks(self.model)
         unknown = [task for task in data if task not in self.model.tasks]
         if unknown or not data:
             raise ValueError(
@@ -259,12 +262,15 @@ class SingleTaskSteps:
 
 
 def _other_variables(layers):
+    # The weights of frozen layers are not written to.
+    weights = {id(v) for layer in layers for v in made_as_weights(layer)}
     variables = [v for layer in layers for v in layer.variables]
-    unique = {id(v): v for v in variables if not v.trainable}
+    unique = {id(v): v for v in variables if id(v) not in weights}
     return list(unique.values())
 
 
 def _check(model, sampler):
+    overrides.check_with_sampler(model)
     if set(sampler.tasks) != set(model.tasks):
         raise ValueError(
             "Expected a `TaskSampler` with data for each task of the model, "

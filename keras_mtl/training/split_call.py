@@ -12,6 +12,7 @@ import keras
 
 from keras_mtl.backend.keras_internals import call_in_step
 from keras_mtl.backend.masks import with_mask_of
+from keras_mtl.losses.by_output import by_output
 
 
 class SplitCall:
@@ -143,10 +144,35 @@ def call_task(model, split, x, task, training):
     """
 
     def run(inputs, training):
-        return split.run_task(inputs, task, training)
+        output = split.run_task(inputs, task, training)
+        if not model._overrides("call"):
+            return output
+        # What a subclass does with the outputs finds this one in its place.
+        if isinstance(model._outputs_struct, dict):
+            return {task: output}
+        return [output if name == task else None for name in model.output_keys]
 
     with model._split_call.instead(run):
-        return call_in_step(model, x, training)
+        if not model._overrides("call"):
+            return call_in_step(model, x, training)
+        with _errors_of_one_output(model, task):
+            y_pred = call_in_step(model, x, training)
+            return by_output("outputs", y_pred, model.output_keys)[task]
+
+
+@contextlib.contextmanager
+def _errors_of_one_output(model, task):
+    """A block whose errors say that an overridden `call` has one output."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"A step of a `TaskSampler` has the output of one task, {task!r} "
+            f"here. Expected the `call` of {type(model).__name__} to do with "
+            "each output that is there what it does, as in `{name: 2 * x for "
+            "name, x in super().call(...).items()}`; those of other tasks are "
+            f"not in the dict, or are `None` in a list. Received: {error!r}"
+        ) from error
 
 
 def _run_heads(model, split, values, copies, training):

@@ -1,7 +1,12 @@
 """What a training step may have to undo, or to begin with once more."""
 
+import contextlib
+
 import keras
 from keras import ops
+
+from keras_mtl.backend.keras_internals import UndoneScope
+from keras_mtl.backend.keras_internals import made_as_weights
 
 
 def scales_loss(model):
@@ -22,19 +27,29 @@ def is_skipped(optimizer, scale):
 
 
 def network_state(model):
-    """Lists what a forward pass may change: statistics and seeds."""
-    own = set(map(id, model.weighting.variables))
-    return [v for v in model.non_trainable_variables if id(v) not in own]
+    """Lists what a forward pass may change: statistics and seeds.
 
-
-def losses_after_step(model, data):
-    """Computes the losses of a batch anew, and records nothing.
-
-    Returns:
-        Tensor of shape `(T,)`, the losses with their `loss_weights`, as a
-        weighting sees them.
+    The weights of frozen layers are not among them, which it only reads.
     """
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    y_pred = model(x, training=True)
-    losses = model._task_losses.compute(y, y_pred, sample_weight, record=False)
-    return model._losses_to_weight(losses)
+    others = {id(v) for v in model.weighting.variables}
+    others |= set(map(id, made_as_weights(model)))
+    return [v for v in model.non_trainable_variables if id(v) not in others]
+
+
+@contextlib.contextmanager
+def unchanged(model, variables=(), values=()):
+    """A block whose forward passes change no variable.
+
+    Nothing is written back, since a tensor that a backward pass needs may not
+    be overwritten on PyTorch.
+
+    Args:
+        model: `MultiTaskModel`.
+        variables: List of variables that have other values in the block.
+        values: List of these values.
+    """
+    # The losses that layers added would keep the record of an earlier pass.
+    model._clear_losses()
+    with UndoneScope(zip(variables, values), collect_losses=True):
+        yield
+    model._clear_losses()

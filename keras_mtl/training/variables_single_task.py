@@ -2,8 +2,8 @@
 
 from keras import ops
 
-from keras_mtl.backend.snapshot import Snapshot
-from keras_mtl.backend.snapshot import kept
+from keras_mtl.backend.snapshot import values_of
+from keras_mtl.training.step_state import unchanged
 
 
 def take_step(steps, task, data):
@@ -22,11 +22,10 @@ def take_step(steps, task, data):
         return *_train(steps, task, data), None
     # The second forward pass begins with the statistics and seeds that the
     # first one had, so that the losses differ by the update alone.
-    state = steps.state[task]
-    before, same_numbers = Snapshot(state), steps.model._same_numbers()
+    model, state = steps.model, steps.state[task]
+    before, same_numbers = values_of(state), model._same_numbers()
     logs, loss = _train(steps, task, data)
-    with kept(state), same_numbers():
-        before.restore()
+    with unchanged(model, state, before), same_numbers():
         loss_after, _, _ = steps.forward(task, data)
     return logs, loss, ops.stop_gradient(loss_after)
 

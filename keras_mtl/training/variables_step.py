@@ -9,11 +9,13 @@ from keras import ops
 from keras_mtl.backend import replicas
 from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
 from keras_mtl.backend.snapshot import Snapshot
-from keras_mtl.backend.snapshot import kept
+from keras_mtl.backend.snapshot import values_of
 from keras_mtl.training import balancing
 from keras_mtl.training import step_state
 from keras_mtl.training.pullback import ForwardPass
 from keras_mtl.training.split_call import call_in_two
+from keras_mtl.training.step_loss import losses_of_pass
+from keras_mtl.training.step_loss import step_loss
 from keras_mtl.training.task_gradients import part_of_batch
 
 
@@ -62,12 +64,11 @@ class VariablesTrainer:
         masks are the same); then they are as the step left them.
         """
         state = step_state.network_state(self)
-        before, same_numbers = Snapshot(state), self._same_numbers()
+        before, same_numbers = values_of(state), self._same_numbers()
         logs = self._step(data)
-        with kept(state), same_numbers():
-            before.restore()
-            losses = step_state.losses_after_step(self, data)
-        self.weighting.after_step(losses)
+        with step_state.unchanged(self, state, before), same_numbers():
+            losses = losses_of_pass(self, data)
+        self.weighting.after_step(self._losses_to_weight(losses))
         return logs
 
     def _step(self, data):
@@ -82,6 +83,7 @@ class VariablesTrainer:
         return super().train_step(data)
 
     def _balanced_step(self, data):
+        self._running.note_balanced()
         batch = keras.utils.unpack_x_y_sample_weight(data)
         scale = self.optimizer.scale_loss(ops.ones(()))
         part = None
@@ -110,9 +112,8 @@ class VariablesTrainer:
         """Updates the metrics, and returns the logs of a step."""
         x, y, sample_weight = batch
         with self._unrecorded():
-            total = self._total_loss(step.losses, step.penalty)
             self._loss_tracker.update_state(
-                unscale_loss_for_distribution(total),
+                unscale_loss_for_distribution(step.total),
                 sample_weight=ops.shape(self._first_input(x))[0],
             )
         return self.compute_metrics(
@@ -128,32 +129,26 @@ class VariablesTrainer:
     @contextlib.contextmanager
     def _forward_undone(self):
         """A block whose forward passes change no statistics and no seeds."""
-        with kept(step_state.network_state(self)), self._kept_numbers():
+        with step_state.unchanged(self), self._kept_numbers():
             yield
-        # The losses that layers added would keep the record of the pass.
-        self._clear_losses()
 
     def _forward(self, split, batch, scale, record=True):
         """Runs trunk and heads, and returns a `ForwardPass`."""
-        x, y, sample_weight = batch
         scale = replicas.scale_of_part(scale)
         with self._recorded() as record_of_pass:
             y_pred, values, copies = call_in_two(
-                self, split, x, lambda t: self._cut(t, record_of_pass)
+                self, split, batch[0], lambda t: self._cut(t, record_of_pass)
             )
-            losses = self._task_losses.compute(
-                y, y_pred, sample_weight, record=record
+            loss = step_loss(
+                self,
+                batch,
+                y_pred,
+                lambda t: self._cut(t, record_of_pass),
+                record,
             )
-            penalty = self._compute_penalty()
-            pullback = self._pullback_class(
-                split,
-                values,
-                copies,
-                [loss * scale for loss in losses],
-                None if penalty is None else penalty * scale,
-            )
+            pullback = self._pullback_class(split, values, copies, loss, scale)
         pullback.use(self, record_of_pass)
-        return ForwardPass(losses, penalty, y_pred, pullback)
+        return ForwardPass(loss.losses, loss.total, y_pred, pullback)
 
     def _function_of_gradients(self, split, function, is_compiled):
         """Returns a function of a batch that applies `function` to its pass.

@@ -1,5 +1,7 @@
 """A forward pass on JAX, in parts that can be pulled back by themselves."""
 
+import contextlib
+
 import jax
 from jax import numpy as jnp
 
@@ -9,6 +11,7 @@ from keras_mtl.training.jax.pullback import VjpPullback
 from keras_mtl.training.jax.split_check import check_split
 from keras_mtl.training.split_call import call_heads
 from keras_mtl.training.split_call import call_trunk
+from keras_mtl.training.step_loss import step_loss
 
 
 class Pass:
@@ -16,6 +19,7 @@ class Pass:
 
     Each is a function of the trainable values, the heads also of the copies of
     the boundary tensors; what else it takes and returns is not differentiated.
+    An override of `compute_loss`, which may add anything, runs with the heads.
 
     Args:
         model: `MultiTaskModel`.
@@ -27,7 +31,7 @@ class Pass:
     Attributes:
         state: `State` after the pass.
         losses: List of scalars.
-        penalty: Sum of regularizers and `add_loss`, or `None`.
+        total: The loss of the history.
         y_pred: The outputs.
     """
 
@@ -37,6 +41,7 @@ class Pass:
         self._batch = batch
         self._record = record
         self._before = state
+        self._is_overridden = model._overrides("compute_loss")
         (boundary, trunk_added), pull_trunk, (values, masks, others) = jax.vjp(
             self._run_trunk, state.trainable, has_aux=True
         )
@@ -46,45 +51,65 @@ class Pass:
             for task in tasks
         }
 
-        def run_heads(trainable, copies):
-            return self._run_heads(trainable, copies, values, masks, others)
+        def run_heads(trainable, copies, added, offset):
+            passed = values, masks, others
+            return self._run_heads(trainable, copies, added, offset, *passed)
 
-        (self.losses, heads_added), pull_heads, rest = jax.vjp(
-            run_heads, state.trainable, copies, has_aux=True
+        inputs = state.trainable, copies, trunk_added, jnp.zeros(())
+        (self.losses, added), pull_heads, rest = jax.vjp(
+            run_heads, *inputs, has_aux=True
         )
-        check_split(split, run_heads, state.trainable, copies)
+        check_split(split, run_heads, inputs)
         self.y_pred, others, metrics = rest
         self.state = state._replace(others=others, metrics=metrics)
-        regularization, pull_regularizers = jax.vjp(
-            self._regularize, state.trainable
-        )
-        penalties = [trunk_added, heads_added, regularization]
-        penalties = [p for p in penalties if p is not None]
-        self.penalty = sum(penalties) if penalties else None
         self._parts = (
             (pull_trunk, boundary, trunk_added),
-            (pull_heads, self.losses, heads_added),
-            (pull_regularizers, regularization),
+            (pull_heads, self.losses, added),
+            self._add_up(trunk_added, added),
         )
+
+    def _add_up(self, trunk_added, added):
+        """Sets `total`.
+
+        Returns:
+            Tuple of the pullback of the regularizers and their sum.
+        """
+        if self._is_overridden:
+            self.total = added
+            return None, None
+        regularization, pull_regularizers = jax.vjp(
+            self._regularize, self._before.trainable
+        )
+        penalties = [*trunk_added, added, regularization]
+        penalties = [p for p in penalties if p is not None]
+        penalty = sum(penalties) if penalties else None
+        self.total = self._model._total_loss(self.losses, penalty)
+        return pull_regularizers, regularization
 
     def pullback(self, scale):
         """Returns the `Pullback` of the losses times `scale`."""
-        variables = self._model.trainable_variables
-        return VjpPullback(self._split, variables, *self._parts, scale)
+        return VjpPullback(
+            self._split,
+            self._model.trainable_variables,
+            *self._parts,
+            scale,
+            self._is_overridden,
+        )
 
     def _run_trunk(self, trainable):
         x, _, _ = self._batch
         state = self._before._replace(trainable=trainable)
         with self._model._scope(state, "trainable", "others") as scope:
             values = call_trunk(self._model, self._split, x)
-            added = self._model._sum_penalties(scope.losses)
+            added = self._aggregated(scope.losses)
         boundary = {key: values[key] for key in self._split.boundary}
         masks = {key: get_keras_mask(v) for key, v in values.items()}
         others = self._model._updated(scope, "others")
         return (boundary, added), (values, masks, others)
 
-    def _run_heads(self, trainable, copies, values, masks, others):
-        x, y, sample_weight = self._batch
+    def _run_heads(
+        self, trainable, copies, trunk_added, offset, values, masks, others
+    ):
         model, state = self._model, self._before._replace(trainable=trainable)
         for key, mask in masks.items():
             with_mask(mask, values[key])
@@ -102,13 +127,48 @@ class Pass:
                 already.extend(scope.losses)
                 model._assign("others", others)
 
+            x = self._batch[0]
             y_pred = call_heads(model, self._split, x, values, copies, begin)
-            added = model._sum_penalties(scope.losses[len(already) :])
-            losses = model._task_losses.compute(
-                y, y_pred, sample_weight, record=self._record
+            added = self._aggregated(scope.losses[len(already) :])
+            losses, added = self._losses(
+                trainable, y_pred, [*trunk_added, *added], added, offset
             )
         after = [model._updated(scope, name) for name in ("others", "metrics")]
         return (losses, added), (y_pred, *after)
+
+    def _losses(self, trainable, y_pred, all_added, added, offset):
+        """Returns the task losses, and what is differentiated beside them."""
+        model = self._model
+
+        def cut(total):
+            # The derivative for the offset is that for the sum of the losses.
+            return jax.lax.stop_gradient(total) + offset
+
+        if not self._is_overridden:
+            loss = step_loss(
+                model, self._batch, y_pred, cut, self._record, penalize=False
+            )
+            return loss.losses, sum(added) if added else None
+        with self._losses_of_model(trainable, all_added):
+            loss = step_loss(model, self._batch, y_pred, cut, self._record)
+        return loss.losses, loss.total
+
+    @contextlib.contextmanager
+    def _losses_of_model(self, trainable, added):
+        """A block in which `model.losses` are those of the whole pass."""
+        model = self._model
+        state = self._before._replace(trainable=trainable)
+        with model._scope(state, "trainable", "others"):
+            regularizers = list(model.losses)
+        # Keras, too, hands them to `compute_loss` in this way on JAX.
+        model._losses_override = [*added, *regularizers]
+        try:
+            yield
+        finally:
+            model._losses_override = []
+
+    def _aggregated(self, losses):
+        return [self._model._aggregate_additional_loss(x) for x in losses]
 
     def _regularize(self, trainable):
         state = self.state._replace(trainable=trainable)

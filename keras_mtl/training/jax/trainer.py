@@ -12,6 +12,7 @@ from keras_mtl.training import step_state
 from keras_mtl.training.jax.forward_pass import Pass
 from keras_mtl.training.jax.state import VARIABLES
 from keras_mtl.training.jax.state import State
+from keras_mtl.training.step_loss import losses_of_pass
 from keras_mtl.training.task_gradients import part_of_batch
 
 
@@ -62,18 +63,19 @@ class BackendTrainer:
         the step began, and leaves them as the step did.
         """
         network = step_state.network_state(self)
-        with self._scope(new, "trainable", "others") as scope:
+        with self._scope(new, "trainable", "others", "metrics") as scope:
             values = dict(
                 zip(map(id, self.non_trainable_variables), old.others)
             )
             left = Snapshot(network)
             Snapshot(network, [values[id(v)] for v in network]).restore()
-            losses = step_state.losses_after_step(self, data)
+            losses = losses_of_pass(self, data)
             left.restore()
-            self.weighting.after_step(losses)
+            self.weighting.after_step(self._losses_to_weight(losses))
         return new._replace(others=self._updated(scope, "others"))
 
     def _balanced_step(self, state, data):
+        self._running.note_balanced()
         batch = keras.utils.unpack_x_y_sample_weight(data)
         scale = self._loss_scale(state)
         part = None
@@ -125,9 +127,8 @@ class BackendTrainer:
     def _record(self, batch, step, state):
         """Updates the metrics, and returns the logs of a step and its state."""
         x, y, sample_weight = batch
-        total = self._total_loss(step.losses, step.penalty)
         logs, metrics = self._update_metrics_variables(
-            state.metrics, total, x, y, step.y_pred, sample_weight
+            state.metrics, step.total, x, y, step.y_pred, sample_weight
         )
         return logs, state._replace(metrics=metrics)
 
