@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_mtl
+from keras_mtl.weightings import Sum
 from tests import utils
 
 pytestmark = pytest.mark.quick_on_torch(2)
@@ -125,3 +127,53 @@ def test_fractions_that_are_none(fraction):
 def test_methods_that_combine_the_rows_themselves():
     with pytest.raises(ValueError, match="gramian_batch=0.5"):
         keras_mtl.weightings.GradDrop(gramian_batch=0.5)
+
+
+def frozen_above(h):
+    return layers.Dense(4, trainable=False, name="frozen")(h)
+
+
+def spectral(h):
+    """Writes to its kernel, its vector and statistics in each pass."""
+    h = layers.SpectralNormalization(layers.Dense(4))(h)
+    return layers.BatchNormalization()(layers.Dense(4)(h))
+
+
+def model_with(block, weighting):
+    keras.utils.set_random_seed(2)
+    x = keras.Input((5,))
+    h = block(layers.Dense(4, activation="tanh")(x))
+    model = keras_mtl.MultiTaskModel(x, {t: layers.Dense(1)(h) for t in "ab"})
+    mode = utils.COMPILED if utils.BACKEND == "jax" else utils.EAGER
+    optimizer = keras.optimizers.SGD(0.1)
+    model.compile(optimizer, "mse", weighting=weighting, **mode)
+    return model
+
+
+@pytest.mark.parametrize("block", [frozen_above, spectral])
+def test_a_pass_of_a_part_overwrites_nothing(block):
+    x = np.random.default_rng(1).normal(size=(8, 5)).astype("float32")
+    y = {task: x[:, i : i + 1] for i, task in enumerate("ab")}
+    trained = []
+    for weighting in ("sum", Sum(gramian_batch=0.5)):
+        model = model_with(block, weighting)
+        for _ in range(2):
+            model.train_on_batch(x, y)
+        own = {id(v) for v in model.weighting.variables}
+        trained.append(
+            [np.array(v) for v in model.variables if id(v) not in own]
+        )
+    for whole, part in zip(*trained):
+        np.testing.assert_allclose(whole, part, 1e-5, 1e-6)
+
+
+@pytest.mark.skipif(utils.BACKEND != "torch", reason="counts PyTorch's writes")
+@pytest.mark.parametrize("weighting", ["famo", Sum(gramian_batch=0.5)])
+def test_frozen_weights_are_not_written_to(weighting):
+    model = model_with(frozen_above, weighting)
+    values = [v.value for v in model.get_layer("frozen").variables]
+    writes = [value._version for value in values]
+    x = np.ones((8, 5), "float32")
+    model.train_on_batch(x, {task: x[:, :1] for task in "ab"})
+    model.gramian(x, {task: x[:, :1] for task in "ab"})
+    assert [value._version for value in values] == writes

@@ -117,6 +117,18 @@ def test_a_head_uses_variables_of_the_trunk_compiled(jit_compile):
     assert_sums_as_plain(lambda: tied("global"), TOKENS, y, mode)
 
 
+def test_reads_are_seen_in_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = tied("global")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    y = {"a": ONES, "lm": RNG.normal(size=(6, 7)).astype("float32")}
+    step_of(model, "sum", TOKENS, y, **MODE)
+    embeddings = model.layers[1].embeddings
+    assert any(v is embeddings for v in model._split.cross_variables)
+
+
 @pytest.mark.parametrize("scores", ["argument", "closure"])
 def test_a_task_sampler_trains_the_variables_of_a_head(scores):
     y = RNG.normal(size=(6, 7)).astype("float32")

@@ -116,6 +116,11 @@ def call_in_step(model, x, training):
     return model(x, **kwargs)
 
 
+def raw_value(variable):
+    """Returns what holds a variable's value, in any scope. Since 3.0."""
+    return variable._value
+
+
 class UndoneScope(keras.StatelessScope):
     """A scope that forgets what is assigned in it, and knows all variables.
 
@@ -125,7 +130,7 @@ class UndoneScope(keras.StatelessScope):
 
     def get_current_value(self, variable):
         value = super().get_current_value(variable)
-        return variable._value if value is None else value
+        return raw_value(variable) if value is None else value
 
 
 def made_as_weights(model):

@@ -5,6 +5,7 @@ import contextlib
 import tensorflow as tf
 
 from keras_mtl.backend import tensorflow_replicas as replicas  # noqa: F401
+from keras_mtl.backend.keras_internals import raw_value
 
 
 def gradient(function, tensors):
@@ -39,4 +40,4 @@ def variables_read(variables):
         yield found
     # A replica of a strategy has a variable of its own, with the same handle.
     watched = {id(v.handle) for v in tape.watched_variables()}
-    found.update(id(v) for v in variables if id(v.value.handle) in watched)
+    found.update(id(v) for v in variables if id(raw_value(v).handle) in watched)

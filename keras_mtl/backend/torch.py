@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from keras_mtl.backend import torch_replicas as replicas  # noqa: F401
+from keras_mtl.backend.keras_internals import raw_value
 
 # PyTorch runs functions as they are.
 compile_pure = None
@@ -48,7 +49,7 @@ class _Reads(torch.overrides.TorchFunctionMode):
     def __init__(self, variables):
         super().__init__()
         self._known = {id(v): id(v) for v in variables}
-        self._known.update((id(v.value), id(v)) for v in variables)
+        self._known.update((id(raw_value(v)), id(v)) for v in variables)
         self.found = set()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):

@@ -42,6 +42,8 @@ class GraphSplit:
         has_code_around: Whether a subclass has code around the graph.
         is_checked: Whether a traced step was found to depend on the variables
             as the split says.
+        written: List of the variables to which a forward pass was seen to
+            write, `None` while it is not known.
         shared_variables: Trainable variables that two or more tasks reach.
         trunk_variables: Those of them that the trunk uses.
         cross_variables: Those of them that heads use, since a layer may be
@@ -65,6 +67,7 @@ class GraphSplit:
         self.variables = function.trainable_variables
         self.has_code_around = has_own_call or has_own_loss
         self.is_checked = False
+        self.written = None
         self.layers = {x.name: x for x in function._flatten_layers(False)}
         # An output without a loss has no task.
         self._output_tasks = [n if n in tasks else None for n in output_names]

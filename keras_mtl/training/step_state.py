@@ -47,9 +47,12 @@ def unchanged(model, variables=(), values=()):
         model: `MultiTaskModel`.
         variables: List of variables that have other values in the block.
         values: List of these values.
+
+    Yields:
+        The scope of the block.
     """
     # The losses that layers added would keep the record of an earlier pass.
     model._clear_losses()
-    with UndoneScope(zip(variables, values), collect_losses=True):
-        yield
+    with UndoneScope(zip(variables, values), collect_losses=True) as scope:
+        yield scope
     model._clear_losses()

@@ -127,10 +127,19 @@ class VariablesTrainer:
             return self._forward(self._split, part, scale, False).pullback
 
     @contextlib.contextmanager
-    def _forward_undone(self):
-        """A block whose forward passes change no statistics and no seeds."""
-        with step_state.unchanged(self), self._kept_numbers():
-            yield
+    def _forward_undone(self, copied=()):
+        """A block whose forward passes change no statistics and no seeds.
+
+        Args:
+            copied: Variables in whose place copies are read.
+
+        Yields:
+            The scope of the block.
+        """
+        copies = values_of(copied)
+        with step_state.unchanged(self, copied, copies) as scope:
+            with self._kept_numbers():
+                yield scope
 
     def _forward(self, split, batch, scale, record=True):
         """Runs trunk and heads, and returns a `ForwardPass`."""

@@ -7,6 +7,7 @@ import torch
 from keras_mtl.backend import replicas
 from keras_mtl.backend import torch_replicas
 from keras_mtl.training.pullback import RecordedPullback
+from keras_mtl.training.task_gradients import part_of_batch
 from keras_mtl.training.variables_step import VariablesTrainer
 
 
@@ -82,6 +83,19 @@ class BackendTrainer(VariablesTrainer):
             *self.optimizer.variables,
         ]
         return list({id(v): v for v in variables}.values())
+
+    def _pullback_of_part(self, batch, scale):
+        split = self._split
+        part = part_of_batch(batch, self.weighting.measurement.gramian_batch)
+        if split.written is None:
+            with self._forward_undone() as scope:
+                self._forward(split, part, scale, False)
+            ids = scope.state_mapping
+            split.written = [v for v in self.variables if id(v) in ids]
+        # The pass of the whole batch writes to them, before the gradients of
+        # the part are taken, and PyTorch would miss what it has overwritten.
+        with self._forward_undone(split.written):
+            return self._forward(split, part, scale, False).pullback
 
     def _weighted_step(self, data):
         if replicas.count() == 1:
