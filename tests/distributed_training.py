@@ -149,7 +149,9 @@ CASES = [
     "eager",
     "loss_scale",
 ]
-if not IS_TENSORFLOW:
+if IS_TENSORFLOW:
+    CASES += ["synchronized", "synchronized_every_2"]
+else:
     CASES += ["gradient_accumulation"]
 
 
@@ -162,6 +164,9 @@ def make_weighting(case):
         return weightings.NashMTL()
     if case == "shared_last":
         return weightings.NashMTL(shared="last")
+    if case.startswith("synchronized"):
+        every = 2 if case.endswith("every_2") else 1
+        return weightings.NashMTL(update_every=every)
     if "+" in case:
         return weightings.get(case.split("+"))
     name, mode = case.split("/")
@@ -212,6 +217,10 @@ def make_model(case="equal"):
     features = trunk(inputs)
     if case == "shared_last":
         features = layers.Dense(4, activation="tanh", name="last")(features)
+    if case.startswith("synchronized"):
+        # The replicas meet in the pass forward, and in that backward.
+        features = layers.BatchNormalization(synchronized=True)(features)
+        features = layers.Dense(4, name="last")(features)
     outputs = {task: layers.Dense(2, name=task)(features) for task in TASKS}
     return MultiTaskModel(inputs, outputs)
 
@@ -294,6 +303,8 @@ FEW = {
     *("uncertainty", "famo", "nash_mtl_every_2/features"),
     *("pcgrad/parameters", "graddrop/features", "gramian_batch/parameters"),
 }
+if IS_TENSORFLOW:
+    FEW = FEW - {"nash_mtl_every_2/features"} | {"synchronized_every_2"}
 
 
 if __name__ == "__main__":

@@ -52,6 +52,12 @@ class TaskGradients:
             self._split.shared_variables
         )
 
+    @property
+    def joins_replicas(self):
+        """Whether a layer communicates with other replicas in a pass."""
+        layers = self._split.layers.values()
+        return any(getattr(layer, "synchronized", False) for layer in layers)
+
     def jacobian(self):
         """Returns the gradients that are compared, by tensor, as `Block`s."""
         if self._of_features:
