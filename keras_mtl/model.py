@@ -29,6 +29,7 @@ from keras_mtl.training import task_selection
 from keras_mtl.training.epoch_hooks import EpochHooks
 from keras_mtl.training.gramian import TaskGramian
 from keras_mtl.training.graph import GraphSplit
+from keras_mtl.training.kept_functions import KeptFunctions
 from keras_mtl.training.measured_variables import measured_variables
 from keras_mtl.training.running_step import RunningStep
 from keras_mtl.training.running_step import in_test_step
@@ -70,7 +71,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     Args:
         inputs: Input tensors, as of `keras.Model`.
         outputs: Dict of name to output tensor, or a list of output tensors,
-            which are then named by their layers.
+            which are then named by their layers. A dict in a dict is none: its
+            tensors have to be outputs of their own.
         name: Name of the model.
 
     Example:
@@ -146,11 +148,13 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
                 are not listed here.
             loss: Dict of output name to loss, whose order is that of the
                 tasks; a list with one loss per output; or one loss for all
-                outputs. An output whose loss is `None` is not trained.
+                outputs. An output whose loss is `None`, or that the dict lacks,
+                is not trained.
             loss_weights: Dict or list of floats, a constant factor of each
-                loss. A weighting sees the losses with their factors, so that a
-                method which does not depend on the scale of the losses does
-                not depend on them either.
+                loss, 1 for an output that the dict lacks. A weighting sees the
+                losses with their factors, so that a method which does not
+                depend on the scale of the losses does not depend on them
+                either.
             metrics: Dict or list, as in `keras.Model.compile`; missing labels
                 are left out.
             weighting: What `keras_mtl.weightings.get` takes: a name, a
@@ -158,9 +162,9 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
                 or a dict of task to a fixed weight.
 
         Raises:
-            ValueError: If a loss names no output, an output has no loss, there
-                are fewer than two tasks, the weighting is not known, or it
-                needs gradients and the tasks share no variables.
+            ValueError: If a loss names no output, there are fewer than two
+                tasks, the weighting is not known, or it needs gradients and the
+                tasks share no variables.
         """
         weighting = weightings.get(weighting)
         task_losses = self._make_task_losses(loss, loss_weights)
@@ -199,6 +203,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             self.tasks = task_losses.tasks
             self._task_losses = task_losses
             self._single_task_steps = None
+            self._kept_functions = KeptFunctions()
             self._weight_means = TaskMeans([f"weight/{t}" for t in self.tasks])
 
     def _add_to_compile_config(self, **arguments: Any) -> None:
@@ -244,6 +249,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
 
     def _set_weighting(self, weighting):
         with DotNotTrackScope():
+            self._kept_functions.keep(self)
             self._split = self._check_weighting(weighting, list(self.tasks))
         if not weighting.built:
             weighting.build((len(self.tasks),))
@@ -328,7 +334,9 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
                 number of each epoch before it begins.
             weighting: A weighting that replaces that of `compile` from now on,
                 as in `compile`. The state of the optimizer is kept, the new
-                weighting begins anew. By default training goes on with the
+                weighting begins anew, and the step is compiled for it; one that
+                was used before goes on, as does what was compiled for the last
+                few. By default training goes on with the
                 present weighting and its state.
 
         Returns:
@@ -475,11 +483,15 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             self.train_function = self._selecting_steps.train_function()
             return None
         if self.train_function is None or force:
-            # Layers may have been frozen since `compile`.
             with DotNotTrackScope():
+                # Layers may have been frozen since `compile`.
                 tasks = list(self.tasks)
                 self._split = self._check_weighting(self.weighting, tasks)
-        return super().make_train_function(force)
+                if not force:
+                    self._kept_functions.restore(self)
+        made = super().make_train_function(force)
+        self._kept_functions.note_made(self)
+        return made
 
     def call(
         self, inputs: Any, training: bool | None = None, mask: Any = None
@@ -587,6 +599,18 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         if self.compiled:
             own = [self._task_losses.means, self._weight_means]
         return super().metrics + own
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of the metrics, with one for each task's loss and weight.
+
+        The weights come last, as in the list that `train_on_batch` returns.
+        """
+        names = []
+        for metric in self.metrics:
+            is_of_tasks = isinstance(metric, TaskMeans)
+            names += metric.keys if is_of_tasks else [metric.name]
+        return sorted(names, key=training_logs.is_weight)
 
     def _flatten_metrics_in_order(self, logs):
         tasks = self.tasks

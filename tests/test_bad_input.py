@@ -62,7 +62,7 @@ def raises(text, error=ValueError):
         ),
         (
             {"loss": {"a": "mse"}},
-            ["`loss` has no entry for the outputs ['b']; `None` leaves"],
+            ["two or more tasks", "Received: ['a']. Use keras.Model"],
         ),
         ({"loss": None}, ["one loss per output", "['a', 'b']", "loss=None"]),
         ({"loss": ["mse"]}, ["`loss`", "one entry per output", "1 values"]),
@@ -182,11 +182,12 @@ def test_one_output():
     "y, text",
     [
         ({"a": Y["a"]}, ["labels for all tasks: ['a', 'b']. Missing: ['b']"]),
+        ({**Y, "z": Y["a"]}, ["`y` has keys that are no output: ['z']", "'b'"]),
         ([Y["a"]], ["labels", "one entry per output", "1 values"]),
         (Y["a"], ["Expected labels to be a dict or list", "4, 1"]),
         (None, ["Expected labels to be a dict or list", "None"]),
     ],
-    ids=["dict", "list", "array", "none"],
+    ids=["dict", "unknown", "list", "array", "none"],
 )
 def test_labels(weighting, y, text):
     with raises(text):

@@ -127,6 +127,31 @@ def test_learning_rates_that_change():
     np.testing.assert_allclose(scale, 2.0**5, rtol=1e-5)
 
 
+def test_a_weighting_that_was_used_before_is_not_traced_again():
+    first, second = weightings.DWA(), weightings.Sum(gradients="features")
+    model = compiled(first)
+    counter = Traces(model)
+    fit = dict(batch_size=BATCH, verbose=0, callbacks=[counter])
+    with quick_compilation():
+        model.fit(X, Y, **fit)
+        model.fit(X, Y, weighting=second, **fit)
+        before = np.array(model.layers[1].kernel)
+        model.fit(X, Y, weighting=first, **fit)
+        model.fit(X, Y, weighting=first, **fit)
+        model.fit(X, Y, weighting=second, **fit)
+        assert np.abs(np.array(model.layers[1].kernel) - before).max() > 0
+        counts = [*counter.of_epochs]
+        assert 0 < counts[0] < counts[1] == counts[-1]
+        if utils.BACKEND == "jax":
+            return  # Keras's optimizer takes no other variables there.
+        # What is frozen since was not in what was compiled.
+        frozen = model.layers[1]
+        frozen.trainable = False
+        before = np.array(frozen.kernel)
+        model.fit(X, Y, weighting=first, **fit)
+        np.testing.assert_array_equal(np.array(frozen.kernel), before)
+
+
 def test_a_schedule_and_several_steps_per_execution():
     rate = keras.optimizers.schedules.CosineDecay(0.01, 20)
     optimizer = keras.optimizers.Adam(rate)

@@ -220,6 +220,34 @@ def test_list_outputs_with_dicts():
     )
 
 
+def test_a_dict_of_losses_that_lacks_an_output():
+    """It is not trained, and needs no labels, as in plain Keras."""
+    compare(
+        small_model,
+        lambda model: model.fit(
+            X, {"a": Y["a"], "b": Y["b"]}, batch_size=BATCH, verbose=0
+        ),
+        loss={"a": LOSS["a"], "b": LOSS["b"]},
+        loss_weights=None,
+        metrics=None,
+    )
+
+
+def test_the_list_of_train_on_batch_ends_with_the_weights():
+    lists, names = [], []
+    for cls in (keras.Model, keras_mtl.MultiTaskModel):
+        model = small_model(cls)
+        metrics = {"a": ["mae"], "c": ["mae"]}
+        model.compile("sgd", LOSS, metrics=metrics, run_eagerly=True)
+        y = {task: Y[task][:BATCH] for task in "abc"}
+        lists.append(model.train_on_batch(X[:BATCH], y))
+        names.append(model.metrics_names)
+    plain, ours = lists
+    np.testing.assert_allclose(ours, [*plain, 1.0, 1.0, 1.0], 1e-5)
+    weights = [f"weight/{task}" for task in LOSS]
+    assert names[1] == [*names[0], *weights]
+
+
 def test_dict_keys_that_are_not_layer_names():
     def build(cls):
         keras.utils.set_random_seed(1)

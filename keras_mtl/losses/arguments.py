@@ -12,11 +12,12 @@ def losses_by_output(loss: Any, names: Sequence[str]) -> dict[str, Any]:
 
     Args:
         loss: Dict of output name to loss, list with one loss per output, or
-            one loss for all outputs.
+            one loss for all outputs. An output without an entry in the dict
+            has none.
         names: Names of the outputs.
 
     Raises:
-        ValueError: If a loss names no output, or an output has none.
+        ValueError: If a loss names no output, or a list has another length.
     """
     if loss is None:
         raise ValueError(
@@ -73,14 +74,8 @@ def factors_by_task(
 
 def _check_names(loss, names):
     unknown = [name for name in loss if name not in names]
-    missing = [name for name in names if name not in loss]
     if unknown:
         raise ValueError(
             f"`loss` has keys that are no output: {unknown}. The "
             f"outputs are {names}. Received: loss={loss}"
-        )
-    if missing:
-        raise ValueError(
-            f"`loss` has no entry for the outputs {missing}; `None` "
-            f"leaves an output untrained. Received: loss={loss}"
         )

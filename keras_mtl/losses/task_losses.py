@@ -137,6 +137,12 @@ class TaskLosses:
             # Keras, too, takes a list without entries for untrained outputs.
             names = [name for name in names if name in self.tasks]
         y = by_output("labels", y, names)
+        unknown = [name for name in y if name not in self._output_keys]
+        if unknown:
+            raise ValueError(
+                f"`y` has keys that are no output: {unknown}. The outputs are "
+                f"{self._output_keys}. Received: {list(y)}"
+            )
         missing = [task for task in self.tasks if y.get(task) is None]
         if missing:
             raise ValueError(
