@@ -3,7 +3,7 @@ from typing import Any
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.fairgrad import fair_weights
-from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.bargaining import Bargaining
 from keras_mtl.weightings.registry import register
 
 
@@ -13,7 +13,7 @@ from keras_mtl.weightings.registry import register
     paper="Ban et al., Fair Resource Allocation in Multi-Task Learning",
     year=2024,
 )
-class FairGrad(GradientWeighting):
+class FairGrad(Bargaining):
     """FairGrad: α-fair shares of the improvement.
 
     The weights w > 0 solve G w = w^(-1/α), with G the Gramian of the gradients:
@@ -21,16 +21,22 @@ class FairGrad(GradientWeighting):
     α, the more the least improved task counts; α = 1 is `NashMTL` without its
     limit of the norm. The direction conflicts with no gradient.
 
-    The official code solves the equation by least squares on the host, then
-    multiplies the direction by T and limits its norm to 1; the paper does
-    neither (see `max_norm`).
+    The direction grows as the gradients vanish, with the power -1/3 of their
+    scale for α = 2, and as they become Pareto-stationary. So the official code
+    limits its norm to 1, which the paper does not do, and so does this one by
+    default. Where float32 does not tell the gradients from Pareto-stationary
+    ones, the direction is zero, and close to there all weights are scaled down
+    together. (The official code solves the equation by least squares on the
+    host, and multiplies the direction by T before it limits the norm.)
 
     Args:
         alpha: The fairness α, a positive number; 0 would be `Sum`. The default
             is that of the official experiments. Float32 is exact enough for
             0.5 to 5.
+        max_norm: Largest norm of the direction on the shared variables, or
+            `None`.
         **kwargs: See `GradientWeighting` (`gradients`, `shared`,
-            `update_every`, `max_norm`, `weigh_heads`).
+            `update_every`, `weigh_heads`).
 
     Example:
 
@@ -43,9 +49,15 @@ class FairGrad(GradientWeighting):
           Algorithm 1.
     """
 
-    def __init__(self, alpha: float = 2.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        alpha: float = 2.0,
+        max_norm: float | None = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(max_norm=max_norm, **kwargs)
         self.alpha = checks.positive("alpha", alpha)
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
-        return fair_weights(gramian, self.alpha)
+        weights = fair_weights(gramian, self.alpha)
+        return self._bounded(gramian, weights, 1.0 / self.alpha)

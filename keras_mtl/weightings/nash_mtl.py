@@ -2,7 +2,7 @@ from typing import Any
 
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nash import nash_bargaining
-from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.bargaining import Bargaining
 from keras_mtl.weightings.registry import register
 
 
@@ -12,13 +12,18 @@ from keras_mtl.weightings.registry import register
     paper="Navon et al., Multi-Task Learning as a Bargaining Game",
     year=2022,
 )
-class NashMTL(GradientWeighting):
+class NashMTL(Bargaining):
     """Nash-MTL: the tasks bargain for the direction of the update.
 
     The weights α > 0 solve G α = 1 / α, with G the Gramian of the gradients:
     the Nash bargaining solution, at which the product of the tasks'
     improvements is largest. The direction does not change when a loss is
     multiplied by a constant. The direction is then clipped to norm `max_norm`.
+
+    Without that, its norm is that of √T gradients of norm 1, however near a
+    Pareto-stationary point is, where there is no solution. Where float32 does
+    not tell the gradients from Pareto-stationary ones, the direction is zero,
+    and close to there all α are scaled down together.
 
     The official code solves for α with a sequence of convex programs, and stays
     at equal weights where the gradients are small (norms of 1e-3); this one is
@@ -58,4 +63,4 @@ class NashMTL(GradientWeighting):
         )
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
-        return nash_bargaining(gramian)
+        return self._bounded(gramian, nash_bargaining(gramian), 1.0)
