@@ -6,8 +6,12 @@ from keras import ops
 
 Tensor = Any
 
+# An entry that is below the others by 1 is zero in the projection. This one is
+# so at any rate, and sums of it stay in the range of float32.
+ABSENT = -1e30
 
-def project_onto_simplex(vector: Tensor) -> Tensor:
+
+def project_onto_simplex(vector: Tensor, among: Tensor = None) -> Tensor:
     """Finds the point of the probability simplex nearest to `vector`.
 
     The projection is `max(vector - shift, 0)` with the `shift` for which it
@@ -18,6 +22,8 @@ def project_onto_simplex(vector: Tensor) -> Tensor:
 
     Args:
         vector: Finite tensor of shape `(T,)`.
+        among: Boolean tensor of shape `(T,)`, not all false: the entries that
+            may be positive. By default all.
 
     Returns:
         Float32 tensor of shape `(T,)`, non-negative, with sum 1.
@@ -37,7 +43,9 @@ def project_onto_simplex(vector: Tensor) -> Tensor:
     vector = ops.convert_to_tensor(vector, dtype="float32")
     # The shift does not change the projection, and keeps the sums exact near
     # the largest entries, which are those that matter.
-    vector = vector - ops.max(vector)
+    if among is not None:
+        vector = ops.where(among, vector, ABSENT)
+    vector = ops.maximum(vector - ops.max(vector), ABSENT)
     descending = ops.flip(ops.sort(vector))
     counts = ops.arange(1, vector.shape[0] + 1, dtype="float32")
     shift = ops.max((ops.cumsum(descending) - 1.0) / counts)

@@ -32,7 +32,8 @@ def balanced_gradients(
     tasks = TaskGradients(split, weighting, pullback, part, loss_scale)
     blocks, gramian = _blocks_and_gramian(tasks, weighting)
     weights = weighting(losses, gramian)
-    gradients = _direction(tasks, weighting, blocks, weights, gramian)
+    with weighting.combining(losses, gramian):
+        gradients = _direction(tasks, weighting, blocks, weights, gramian)
     head_weights = weighting.head_weights()
     for i, task in enumerate(split.tasks):
         for v, g in zip(split.head_variables[task], tasks.of_heads[task]):

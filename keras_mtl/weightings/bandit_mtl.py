@@ -12,6 +12,9 @@ from keras_mtl.solvers.kl_ball import project_onto_kl_ball
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
+# The largest lead of one task's gain. More would take many batches to forget.
+MAX_GAIN = 10.0
+
 
 @register(
     "bandit_mtl",
@@ -73,7 +76,18 @@ class BanditMTL(Weighting):
         log_p = ops.convert_to_tensor(self.log_p)
         p = ops.exp(log_p)
         labelled = ops.not_equal(losses, 0.0)
-        log_q = exponentiated_gradient_step(log_p, self.eta * losses, labelled)
+        gains = _limited(self.eta * losses, labelled)
+        log_q = exponentiated_gradient_step(log_p, gains, labelled)
         log_p = project_onto_kl_ball(log_q, self.rho)
         self.log_p.assign(ops.maximum(log_p, MIN_LOG_P))
         return self.num_tasks * p
+
+
+def _limited(gains, labelled):
+    """Bounds the largest gain by the second one."""
+    if gains.shape[0] == 1:
+        return gains
+    # A task without a label does not count, as the others' smallest gain.
+    known = ops.where(labelled, gains, ops.min(gains))
+    second = ops.sort(known)[-2]
+    return ops.minimum(gains, second + MAX_GAIN)

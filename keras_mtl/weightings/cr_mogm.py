@@ -6,10 +6,14 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.present_tasks import present
 from keras_mtl.weightings.registry import WEIGHTINGS
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 from keras_mtl.weightings.wrapper import Wrapper
+
+# The average of a task that has had no label.
+UNSEEN = -1.0
 
 
 @register(
@@ -24,7 +28,10 @@ class CRMOGM(Wrapper, GradientWeighting):
 
     λ ← α λ + (1 − α) λ̂, with λ̂ the weights that a gradient-balancing method
     gives in this step. Averaged, they depend less on the noise of the batch to
-    which they are applied. λ begins as the first λ̂.
+    which they are applied. λ begins as the first λ̂. A task without a label in
+    the batch, whose gradient is zero, keeps its λ. Many methods share what it
+    has among the others then, so that the λ and λ̂ of these are averaged in
+    units of their sums.
 
     Args:
         weighting: The method that gives λ̂, or what `keras_mtl.weightings.get`
@@ -89,14 +96,27 @@ class CRMOGM(Wrapper, GradientWeighting):
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         weights = self.weighting(losses, gramian)
-        past = self.alpha * ops.convert_to_tensor(self.started)
+        labelled = present(gramian)
+        if self.needs_positive_losses:
+            labelled = ops.logical_and(labelled, losses > TINY)
         average = ops.convert_to_tensor(self.average)
-        average = past * average + (1.0 - past) * weights
+        seen = ops.logical_and(self.started > 0, average >= 0)
+        known = ops.logical_and(labelled, seen)
+        unit = _unit(weights, average, known)
+        # A task with its first labels takes its part from the others, for ever.
+        enters = ops.any(ops.logical_and(labelled, ops.logical_not(seen)))
+        average = ops.where(
+            seen, average * ops.where(enters, unit, 1.0), UNSEEN
+        )
+        absent = ops.any(ops.logical_and(seen, ops.logical_not(labelled)))
+        shares = ops.logical_and(absent, ops.logical_not(enters))
+        unit = ops.where(shares, unit, 1.0)
+        past = ops.where(known, self.alpha, 0.0)
+        new = past * average + (1.0 - past) * weights / unit
+        average = ops.where(labelled, new, average)
         self.average.assign(average)
         self.started.assign(ops.ones(()))
-        if self.needs_positive_losses:
-            return ops.where(losses > TINY, average, 0.0)
-        return average
+        return ops.where(labelled, unit * average, 0.0)
 
     def head_weights(self) -> Tensor:
         if self.weigh_heads:
@@ -105,3 +125,12 @@ class CRMOGM(Wrapper, GradientWeighting):
         if inner.weigh_heads:
             return inner._plain_head_weights()
         return inner.head_weights()
+
+
+def _unit(weights, average, known):
+    """Returns the sum of known weights over that of their averages."""
+    total, past = (
+        ops.sum(ops.where(known, x, 0.0)) for x in (weights, average)
+    )
+    comparable = ops.logical_and(total > 0, past > 0)
+    return ops.where(comparable, total / ops.where(past > 0, past, 1.0), 1.0)

@@ -7,6 +7,7 @@ from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
 
 
@@ -81,6 +82,7 @@ class DBMTL(GradientWeighting):
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         loss_weights = inverse(losses)
         norms = ops.sqrt(ops.relu(ops.diagonal(gramian))) * loss_weights
+        norms = within_reach(norms, self.norm / ops.maximum(self.mass, TINY))
         # The base class has counted this step already. Between updates, the
         # Gramian is a stand-in and does not count.
         due = ops.equal(self.steps, 1 % self.measurement.update_every)

@@ -5,6 +5,7 @@ from keras import ops
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
@@ -94,8 +95,10 @@ class DWA(Weighting):
         labelled = ops.cast(ops.not_equal(losses, 0.0), "float32")
         self.count.assign(self.count + labelled)
         # The mean is a running one: a sum of large losses would overflow.
-        change = labelled * (losses - self.mean) / ops.maximum(self.count, 1.0)
-        self.mean.assign(self.mean + change)
+        mean = ops.convert_to_tensor(self.mean)
+        losses = within_reach(losses, mean)
+        change = labelled * (losses - mean) / ops.maximum(self.count, 1.0)
+        self.mean.assign(mean + change)
         if self.window != "epoch":
             steps = self.steps + 1
             self._end_window(ops.equal(steps, self.window))

@@ -10,7 +10,11 @@ from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.exponentiated_gradient import MIN_LOG_P
 from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
+
+# The largest norm that counts, in units of the root of the mean square so far.
+MAX_NORM = 10.0
 
 
 @register(
@@ -101,6 +105,11 @@ class ExcessMTL(GradientWeighting):
         state = (self.root, self.first_excess, self.batches)
         old_root, old_first, old_batches = map(ops.convert_to_tensor, state)
         norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+        # All norms so far divide for ever: a larger one would end the method.
+        usual = old_root / ops.sqrt(ops.maximum(old_batches, 1.0))
+        # The mean of a few is not what it will be.
+        usual = usual * (1.0 + 10.0 / ops.maximum(old_batches, 1.0))
+        norms = within_reach(norms, usual, MAX_NORM)
         root = _hypot(old_root, norms)
         excess = norms * (norms / ops.maximum(root, TINY))
         warming_up = old_batches < self.warmup_steps

@@ -11,6 +11,10 @@ from keras_mtl.weightings.own_optimizer import OwnOptimizer
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
+# The largest change of a log loss in one step that counts. Adam's moments would
+# remember a larger one for thousands of steps.
+MAX_CHANGE = 1.0
+
 
 @register(
     "famo",
@@ -26,7 +30,7 @@ class FAMO(Weighting):
     gradients of log L, normalised so that Σ w (L - `min_losses`) = 1, and ξ
     follows the change of log L over the step, which is computed on the same
     batch: one more forward pass. Losses must be above their `min_losses`: a
-    task whose loss is not gets no weight in that step.
+    task whose loss is not gets no weight in that step, and keeps its ξ.
 
     As in the official code, which the paper's algorithm describes without it,
     ξ is trained with Adam, and its decay is that of an L2 penalty.
@@ -88,8 +92,10 @@ class FAMO(Weighting):
         before, after = ops.convert_to_tensor(self.gaps), self._gaps(losses)
         known = ops.logical_and(before > TINY, after > TINY)
         ratio = ops.where(known, before, 1.0) / ops.where(known, after, 1.0)
-        decrease = ops.log(ratio)
-        z = ops.softmax(ops.convert_to_tensor(self.logits))
+        decrease = ops.clip(ops.log(ratio), -MAX_CHANGE, MAX_CHANGE)
+        # A task whose loss cannot have fallen is not one that falls slowly.
+        logits = ops.convert_to_tensor(self.logits)
+        z = ops.softmax(ops.where(known, logits, -1e9))
         gradient = z * (decrease - ops.sum(z * decrease))
-        gradient = gradient + self.gamma * self.logits
-        self.optimizer.descend(gradient)
+        gradient = gradient + self.gamma * logits
+        self.optimizer.descend_where(known, gradient)

@@ -10,8 +10,12 @@ from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.exponentiated_gradient import MIN_LOG_P
 from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
 from keras_mtl.solvers.kmeans import kmeans_1d
+from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
+
+# The largest loss that counts, in units of the mean loss of the other tasks.
+MAX_LOSS = 1e3
 
 
 @register(
@@ -69,15 +73,29 @@ class GO4Align(Weighting):
 
     def compute_weights(self, losses: Tensor) -> Tensor:
         labelled = losses > TINY
+        losses = _limited(ops.where(labelled, losses, 0.0), labelled)
         log_q = ops.convert_to_tensor(self.log_q)
         log_q = exponentiated_gradient_step(
             log_q, -self.beta * losses, labelled
         )
         log_q = ops.maximum(log_q, MIN_LOG_P)
         self.log_q.assign(log_q)
-        losses = ops.where(labelled, losses, 0.0)
         number = ops.maximum(ops.sum(ops.cast(labelled, "float32")), 1.0)
         mean = ops.sum(losses / number)
         indicators = ops.exp(log_q) * mean / ops.where(labelled, losses, 1.0)
         groups = kmeans_1d(indicators, self.num_groups, labelled)
         return self.num_tasks * groups
+
+
+def _limited(losses, labelled):
+    """Bounds each loss by those of the other tasks that have labels.
+
+    One batch with a huge loss would give the others its size as their weight,
+    and take its task's own weight for ever.
+    """
+    others = ops.cast(labelled, "float32")
+    number = ops.sum(others) - others
+    # A difference of the sum and a huge loss would be zero.
+    shares = losses * (1.0 - ops.eye(losses.shape[0]))
+    mean = ops.sum(shares, axis=1) / ops.maximum(number, 1.0)
+    return within_reach(losses, mean, MAX_LOSS)

@@ -1,6 +1,8 @@
 """The base class of the weightings that look at gradients."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from keras import ops
 
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.backend.snapshot import Snapshot
 from keras_mtl.weightings.measurement import Measurement
 from keras_mtl.weightings.weighting import Weighting
 
@@ -138,6 +141,20 @@ class GradientWeighting(Weighting):
         """
         return ops.matmul(weights, matrix)
 
+    @contextlib.contextmanager
+    def combining(self, losses: Tensor, gramian: Tensor) -> Iterator[None]:
+        """Keeps the state where what is combined inside is not finite.
+
+        Args:
+            losses: Float tensor of shape `(T,)`.
+            gramian: Float tensor of shape `(T, T)`.
+        """
+        # A weighted sum changes no state.
+        before = Snapshot([] if self.is_linear else self.variables)
+        yield
+        finite = (ops.all(ops.isfinite(known)) for known in (losses, gramian))
+        before.restore(where=ops.logical_not(ops.logical_and(*finite)))
+
     def aggregate(self, jacobian: Tensor, losses: Tensor = None) -> Tensor:
         """Combines task gradients into the direction on the shared variables.
 
@@ -154,7 +171,8 @@ class GradientWeighting(Weighting):
         gramian = ops.matmul(jacobian, ops.transpose(jacobian))
         weights = self(losses, gramian)
         scale = self.measurement.direction_scale(weights, gramian)
-        return self.combine(jacobian, scale * weights)
+        with self.combining(losses, gramian):
+            return self.combine(jacobian, scale * weights)
 
     def _argument(self, name):
         if name in MEASURED:

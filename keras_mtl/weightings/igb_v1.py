@@ -6,6 +6,7 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
+from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
@@ -23,7 +24,7 @@ class IGBv1(Weighting):
     its mean loss in the second epoch. In the first two epochs all logarithms of
     losses count the same; then λ = T softmax(L / base), and the weights are
     λ / L (the gradient of Σ λ log L). Losses must be positive: a task whose
-    loss is not gets no weight in that step.
+    loss is not gets no weight in that step, and the softmax is over the others.
 
     Args:
         base_epoch: The epoch, from 1, whose mean losses are `base`.
@@ -61,12 +62,42 @@ class IGBv1(Weighting):
         epochs = ops.convert_to_tensor(self.epochs)
         in_base_epoch = ops.equal(epochs, self.base_epoch - 1)
         counted = ops.cast(in_base_epoch, "float32") * labelled
-        self.loss_sum.assign(self.loss_sum + counted * losses)
-        self.loss_count.assign(self.loss_count + counted)
-        base = self.loss_sum / ops.maximum(self.loss_count, 1.0)
+        self.count_losses(losses, counted)
+        base = self.base()
         # A task without a label in the base epoch counts as at its base.
         gap = ops.where(base > TINY, losses / ops.maximum(base, TINY), 1.0)
-        balanced = self.num_tasks * ops.softmax(gap)
+        balanced = shared_by(gap, losses > TINY)
         past_base = epochs >= self.base_epoch
         gap_weights = ops.where(past_base, balanced, ops.ones_like(balanced))
         return gap_weights * inverse(losses)
+
+    def base(self) -> Tensor:
+        """Returns the mean losses, 0 where there is none, shape `(T,)`."""
+        return self.loss_sum / ops.maximum(self.loss_count, 1.0)
+
+    def count_losses(self, losses: Tensor, counted: Tensor) -> None:
+        """Adds losses to `base`.
+
+        Args:
+            losses: Float tensor of shape `(T,)`.
+            counted: Float tensor of that shape, 1 for those that count, else 0.
+        """
+        # The base is for all of the training: one batch must not decide it.
+        losses = within_reach(losses, self.base())
+        self.loss_sum.assign(self.loss_sum + counted * losses)
+        self.loss_count.assign(self.loss_count + counted)
+
+
+def shared_by(logits: Tensor, labelled: Tensor) -> Tensor:
+    """Returns the softmax over the tasks with a label, times their number.
+
+    Args:
+        logits: Float tensor of shape `(T,)`.
+        labelled: Boolean tensor of shape `(T,)`.
+
+    Returns:
+        Float tensor of shape `(T,)`, 0 where there is no label.
+    """
+    number = ops.sum(ops.cast(labelled, "float32"))
+    shares = ops.softmax(ops.where(labelled, logits, -1e9))
+    return ops.where(labelled, number * shares, 0.0)

@@ -13,6 +13,7 @@ from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.igb_v1 import IGBv1
+from keras_mtl.weightings.igb_v1 import shared_by
 from keras_mtl.weightings.registry import register
 
 # A batch whose loss explodes would otherwise rule all that the critics learn.
@@ -214,7 +215,7 @@ class IGBv2(IGBv1):
 
     def observe(self, losses: Tensor) -> Tensor:
         """Returns what the agent sees of losses, shape `(T,)`."""
-        base = self.loss_sum / ops.maximum(self.loss_count, 1.0)
+        base = self.base()
         relative = losses / ops.maximum(base, TINY)
         relative = ops.where(base > TINY, relative, ops.ones_like(relative))
         return ops.minimum(relative, MAX_OBSERVATION)
@@ -238,7 +239,7 @@ class IGBv2(IGBv1):
         self.last_losses.assign(losses)
         self.last_action.assign(action)
         self.steps.assign(self.steps + 1)
-        balanced = self.num_tasks * ops.softmax(self.logit_bound * action)
+        balanced = shared_by(self.logit_bound * action, losses > TINY)
         return balanced * inverse(losses)
 
     def update_base(self, losses: Tensor, epoch: Tensor) -> None:
@@ -249,8 +250,7 @@ class IGBv2(IGBv1):
             ops.logical_and(epoch > self.base_epoch, ops.equal(counts, 0)),
         )
         counted = ops.cast(ops.logical_and(counted, losses > TINY), "float32")
-        self.loss_sum.assign(self.loss_sum + counted * losses)
-        self.loss_count.assign(counts + counted)
+        self.count_losses(losses, counted)
 
     def update_scale(self) -> None:
         """Computes α, the factor of the reward of this step."""

@@ -10,6 +10,10 @@ from keras_mtl.weightings.own_optimizer import OwnOptimizer
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
+# The gradient is about 1, and the loss over its usual value where a batch has
+# a loss that is much larger.
+MAX_GRADIENT = 10.0
+
 
 @register(
     "imtl_l",
@@ -61,7 +65,7 @@ class IMTLL(Weighting):
     def build_state(self, num_tasks: int) -> None:
         self.log_scale = self.add_state((num_tasks,), name="log_scale")
         adam = keras.optimizers.Adam(self.learning_rate or 1e-3)
-        self.optimizer = OwnOptimizer(adam, self.log_scale)
+        self.optimizer = OwnOptimizer(adam, self.log_scale, MAX_GRADIENT)
         self.optimizer_state = self.optimizer.variables
 
     def compute_weights(self, losses: Tensor) -> Tensor:

@@ -4,9 +4,14 @@ import keras
 from keras import ops
 
 from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.outliers import within_reach
+from keras_mtl.weightings.present_tasks import present
+from keras_mtl.weightings.present_tasks import shares_among
+from keras_mtl.weightings.present_tasks import with_shares
 from keras_mtl.weightings.registry import register
 
 
@@ -34,6 +39,10 @@ class MoCo(GradientWeighting):
     LibMTL has a softmax in place of the projection, and divides each gradient
     by its norm and multiplies it by the loss.
 
+    A task without a label in the batch, whose gradient is zero, keeps its λ and
+    its part of A; the others are weighted and take their step as if it were not
+    there.
+
     Args:
         beta: Step size β of the tracking, in (0, 1].
         gamma: Step size γ of the weights. It is to be seen against the inverse
@@ -52,6 +61,8 @@ class MoCo(GradientWeighting):
         - [Fernando et al., 2023](https://arxiv.org/abs/2210.12624), equations
           8 and 11, Algorithm 1. The weights are those after the step.
     """
+
+    num_newer_variables = 1
 
     def __init__(
         self,
@@ -72,12 +83,44 @@ class MoCo(GradientWeighting):
         )
         self.tracked = self.add_state((num_tasks, num_tasks), name="tracked")
 
+    def build(
+        self, losses_shape: tuple, gramian_shape: tuple | None = None
+    ) -> None:
+        super().build(losses_shape, gramian_shape)
+        # The moving average of ones, where a task has a label. It is below 1 at
+        # first, by as much as the average of the Gramian is too small.
+        self.mass = self.add_state((self.num_tasks,), name="mass")
+
+    def complete_older_state(self) -> None:
+        self.mass.assign(ops.ones((self.num_tasks,)))
+
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
-        tracked = ops.convert_to_tensor(self.tracked)
-        tracked = tracked - self.beta * (tracked - gramian)
+        labelled = present(gramian)
+        tracked = self._track(gramian, labelled)
         weights = ops.convert_to_tensor(self.simplex_weights)
-        gradient = ops.sum(tracked * weights, axis=1) + self.rho * weights
-        weights = project_onto_simplex(weights - self.gamma * gradient)
+        shares = shares_among(weights, labelled)
+        gradient = ops.sum(tracked * shares, axis=1) + self.rho * shares
+        shares = project_onto_simplex(shares - self.gamma * gradient, labelled)
+        self.simplex_weights.assign(with_shares(weights, shares, labelled))
+        return shares
+
+    def _track(self, gramian, labelled):
+        """Updates the averages, and returns A as of equally many batches."""
+        tracked = ops.convert_to_tensor(self.tracked)
+        norms, usual = (
+            ops.sqrt(ops.relu(ops.diagonal(x))) for x in (gramian, tracked)
+        )
+        limit = within_reach(norms, usual) / ops.maximum(norms, TINY)
+        gramian = limit[:, None] * gramian * limit
+        both = ops.logical_and(labelled[:, None], labelled)
+        change = ops.where(both, tracked - gramian, 0.0)
+        tracked = tracked - self.beta * change
+        mass = ops.convert_to_tensor(self.mass)
+        mass = mass + self.beta * ops.where(labelled, 1.0 - mass, 0.0)
         self.tracked.assign(tracked)
-        self.simplex_weights.assign(weights)
-        return weights
+        self.mass.assign(mass)
+        # Without missing labels, the factors are 1: as in the paper, the
+        # average begins at 0.
+        growth = ops.sqrt(ops.max(mass) / ops.maximum(mass, TINY))
+        growth = ops.where(mass > 0, growth, 0.0)
+        return growth[:, None] * tracked * growth

@@ -7,6 +7,9 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.present_tasks import present
+from keras_mtl.weightings.present_tasks import shares_among
+from keras_mtl.weightings.present_tasks import with_shares
 from keras_mtl.weightings.registry import register
 
 
@@ -29,6 +32,9 @@ class MoDo(GradientWeighting):
     takes as `gramian` the inner products `gramian[i, j]` of the gradient of
     task `i` on one batch and that of task `j` on another, and is then the
     paper's.
+
+    A task without a label in the batch, whose gradient is zero, keeps its λ;
+    the others are weighted and take their step as if it were not there.
 
     Args:
         gamma: Step size γ of the weights. It is to be seen against the inverse
@@ -61,8 +67,10 @@ class MoDo(GradientWeighting):
         )
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
+        labelled = present(gramian)
         weights = ops.convert_to_tensor(self.simplex_weights)
-        gradient = ops.sum(gramian * weights, axis=1) + self.rho * weights
-        weights = project_onto_simplex(weights - self.gamma * gradient)
-        self.simplex_weights.assign(weights)
-        return weights
+        shares = shares_among(weights, labelled)
+        gradient = ops.sum(gramian * shares, axis=1) + self.rho * shares
+        shares = project_onto_simplex(shares - self.gamma * gradient, labelled)
+        self.simplex_weights.assign(with_shares(weights, shares, labelled))
+        return shares

@@ -18,12 +18,19 @@ class OwnOptimizer:
     Args:
         optimizer: Optimizer of Keras, not built.
         variable: The variable that it trains, of shape `(T,)`.
+        max_gradient: Largest entry of a gradient. Adam's moments would remember
+            one that is larger by far for thousands of steps, in which the
+            variable hardly moves. `None` is for gradients of any unit.
     """
 
     def __init__(
-        self, optimizer: keras.Optimizer, variable: keras.Variable
+        self,
+        optimizer: keras.Optimizer,
+        variable: keras.Variable,
+        max_gradient: float | None = None,
     ) -> None:
         optimizer.build([variable])
+        self._max_gradient = max_gradient
         self._optimizer = optimizer
         self._variable = variable
 
@@ -42,6 +49,9 @@ class OwnOptimizer:
         Args:
             gradient: Float tensor of shape `(T,)`, the same on all replicas.
         """
+        if self._max_gradient is not None:
+            bound = self._max_gradient
+            gradient = ops.clip(gradient, -bound, bound)
         # The optimizer adds up the gradients of all replicas.
         gradient = scale_loss_for_distribution(gradient)
         self._optimizer.apply([gradient], [self._variable])

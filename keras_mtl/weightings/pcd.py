@@ -4,10 +4,12 @@ from typing import Any
 from keras import ops
 
 from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import unit_gramian
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
 
 # A constraint of unit gradients that is missed by more than this and half of
@@ -15,6 +17,11 @@ from keras_mtl.weightings.registry import register
 MAX_VIOLATION = 1e-3
 # Squared norm of a sum, relative to its parts', that counts as zero.
 MIN_CANCELLATION = 1e-6
+
+# An average over fewer batches than with this β forgets what was unusual.
+SHORT = 0.9
+# The largest average of squared norms, in units of that of the present batch.
+MAX_AVERAGE = 1e4
 
 
 @register(
@@ -104,6 +111,12 @@ class PCD(GradientWeighting):
         rate = (1.0 - self.beta) * ops.cast(squared_norms > 0, "float32")
         average = ops.convert_to_tensor(self.squared_norms)
         counted = ops.convert_to_tensor(self.counted)
+        if self.beta > SHORT:
+            usual = average / ops.maximum(counted, TINY)
+            squared_norms = within_reach(squared_norms, usual)
+            # The first batch may be the one that is far from all others.
+            most = counted * squared_norms
+            average = within_reach(average, most, MAX_AVERAGE)
         average = average + rate * (squared_norms - average)
         counted = counted + rate * (1.0 - counted)
         self.squared_norms.assign(average)

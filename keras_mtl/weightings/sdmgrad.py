@@ -9,6 +9,9 @@ from keras_mtl.backend.compiling import compiled
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.present_tasks import present
+from keras_mtl.weightings.present_tasks import shares_among
+from keras_mtl.weightings.present_tasks import with_shares
 from keras_mtl.weightings.registry import register
 
 
@@ -40,6 +43,9 @@ class SDMGrad(GradientWeighting):
     matter, and the inner steps have momentum. The official step length, 10, is
     too long to converge: the weights jump between corners of the simplex, and
     rounding decides where they end. The default here converges.
+
+    A task without a label in the batch, whose gradient is zero, keeps its w;
+    the others are weighted as if it were not there.
 
     Args:
         lambda_: Weight λ of the preferred direction.
@@ -91,26 +97,32 @@ class SDMGrad(GradientWeighting):
         )
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
-        preferred = self.lambda_ * ops.convert_to_tensor(
-            self.preferred, "float32"
-        )
-        norm = ops.mean(ops.sqrt(ops.relu(ops.diagonal(gramian))))
+        labelled = present(gramian)
+        preferred = ops.convert_to_tensor(self.preferred, "float32")
+        preferred = self.lambda_ * shares_among(preferred, labelled)
+        norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+        number = ops.sum(ops.cast(labelled, "float32"))
+        norm = ops.sum(ops.where(labelled, norms, 0.0)) / number
         norm = ops.where(norm > 0, norm, 1.0)
         gramian = gramian / norm / norm
-        weights = _descend(
+        weights = ops.convert_to_tensor(self.simplex_weights)
+        shares = _descend(
             gramian,
             preferred,
-            self.simplex_weights,
+            shares_among(weights, labelled),
+            labelled,
             self.learning_rate,
             self.momentum,
             self.inner_steps,
         )
-        self.simplex_weights.assign(weights)
-        return (weights + preferred) / (1.0 + self.lambda_)
+        self.simplex_weights.assign(with_shares(weights, shares, labelled))
+        return (shares + preferred) / (1.0 + self.lambda_)
 
 
 @compiled
-def _descend(gramian, preferred, weights, learning_rate, momentum, steps):
+def _descend(
+    gramian, preferred, weights, labelled, learning_rate, momentum, steps
+):
     """Takes projected gradient steps, with momentum, on the simplex."""
     rate = learning_rate or _converging_rate(gramian)
 
@@ -118,7 +130,8 @@ def _descend(gramian, preferred, weights, learning_rate, momentum, steps):
         weights, velocity = state
         gradient = ops.sum(gramian * (weights + preferred), axis=1)
         velocity = momentum * velocity + gradient
-        return project_onto_simplex(weights - rate * velocity), velocity
+        weights = project_onto_simplex(weights - rate * velocity, labelled)
+        return weights, velocity
 
     first = (weights, ops.zeros_like(weights))
     return ops.fori_loop(0, steps, descend, first)[0]

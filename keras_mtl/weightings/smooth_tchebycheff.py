@@ -7,6 +7,7 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
+from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.tchebycheff import Tchebycheff
 
@@ -114,6 +115,7 @@ class SmoothTchebycheff(Tchebycheff):
         counted = ops.cast(counted, "float32")
         self.count.assign(self.count + counted)
         # The mean is a running one: a sum of large losses would overflow.
+        losses = within_reach(losses, ops.convert_to_tensor(self.base))
         change = counted * (losses - self.base) / ops.maximum(self.count, 1.0)
         self.base.assign(self.base + change)
 

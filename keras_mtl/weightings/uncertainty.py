@@ -10,6 +10,9 @@ from keras_mtl.weightings.own_optimizer import OwnOptimizer
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
+# The gradient is about 1, and the loss over its usual value where a batch has
+# a loss that is much larger.
+MAX_GRADIENT = 10.0
 # The factor c of the weight c / σ².
 FORMS = {"regression": 0.5, "classification": 1.0}
 
@@ -76,7 +79,7 @@ class Uncertainty(Weighting):
         self.factors = [FORMS[form] for form in forms]
         self.log_variance = self.add_state((num_tasks,), name="log_variance")
         adam = keras.optimizers.Adam(self.learning_rate or 1e-3)
-        self.optimizer = OwnOptimizer(adam, self.log_variance)
+        self.optimizer = OwnOptimizer(adam, self.log_variance, MAX_GRADIENT)
         self.optimizer_state = self.optimizer.variables
 
     def compute_weights(self, losses: Tensor) -> Tensor:

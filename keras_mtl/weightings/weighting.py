@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_mtl.backend import checks
@@ -22,8 +23,9 @@ class Weighting(keras.layers.Layer):
     A weighting is called once per training step on what is known of the tasks,
     and knows nothing of the model. A loss-balancing method is a class with
     `compute_weights(losses)`; everything it must remember is made with
-    `add_weight` in `build_state`. Where a loss or a result is not finite, the
-    last finite weights are returned and no state changes.
+    `add_weight` in `build_state`. Where a loss, a result or what the method
+    would remember is not finite, the last finite weights are returned and no
+    state changes.
 
     Args:
         scale_invariant: Whether the weights are those of the logarithms of the
@@ -63,6 +65,8 @@ class Weighting(keras.layers.Layer):
     needs_learning_rate = False
     # Whether the model calls `after_step`, which costs one more forward pass.
     needs_losses_after = False
+    # How many variables, at the end, files of older versions do not have.
+    num_newer_variables = 0
     # Whether the weights are those of log L, whatever `scale_invariant` is.
     balances_logarithms = False
 
@@ -146,10 +150,15 @@ class Weighting(keras.layers.Layer):
         return ops.stop_gradient(ops.copy(self.task_weights))
 
     def _undo_unless(self, step: Callable[[], Tensor]) -> None:
-        """Runs `step`; where it returns False, no variable changes."""
+        """Runs `step`; no variable changes where it fails.
+
+        It fails where it returns False, or leaves a variable that is not
+        finite: that would stay so, and disable the method for ever.
+        """
         unguarded = {id(v) for v in self._unguarded_variables()}
-        before = Snapshot([v for v in self.variables if id(v) not in unguarded])
-        valid = step()
+        guarded = [v for v in self.variables if id(v) not in unguarded]
+        before = Snapshot(guarded)
+        valid = ops.logical_and(step(), _are_finite(guarded))
         before.restore(where=ops.logical_not(valid))
 
     def _unguarded_variables(self):
@@ -221,6 +230,12 @@ class Weighting(keras.layers.Layer):
         others = {id(v) for layer in self._layers for v in layer.variables}
         return [v for v in self.variables if id(v) not in others]
 
+    def _fewest_variables(self):
+        return len(self._own_state()) - self.num_newer_variables
+
+    def complete_older_state(self) -> None:
+        """Sets the newer variables, where a file had all others."""
+
     def save_own_variables(self, store: Any) -> None:
         for i, variable in enumerate(self._own_state()):
             store[str(i)] = ops.convert_to_numpy(variable)
@@ -230,9 +245,19 @@ class Weighting(keras.layers.Layer):
         keys = sorted(store.keys(), key=int)
         shapes = [tuple(store[key].shape) for key in keys]
         expected = [tuple(v.shape) for v in variables]
-        if shapes == expected:
+        if not all(np.all(np.isfinite(store[key])) for key in keys):
+            # No step would change it, and none would have a finite result.
+            warnings.warn(
+                f"Expected the state of {type(self).__name__} to be finite. "
+                "Received: a file in which it is not; the state is left as "
+                "it is, and the weighting begins anew.",
+                stacklevel=2,
+            )
+        elif shapes == expected[: max(len(shapes), self._fewest_variables())]:
             for key, variable in zip(keys, variables):
                 variable.assign(store[key])
+            if shapes != expected:
+                self.complete_older_state()
         elif shapes:
             # A warning is enough, as for an optimizer: the file is loaded for
             # the network's weights.
@@ -282,3 +307,15 @@ class Weighting(keras.layers.Layer):
                 "products of the task gradients. "
                 f"Received: gramian.shape={received}"
             )
+
+
+def _are_finite(variables):
+    """Returns whether all numbers of some variables are finite."""
+    numbers = [
+        ops.reshape(ops.convert_to_tensor(v), (-1,))
+        for v in variables
+        if "float" in v.dtype
+    ]
+    if not numbers:
+        return ops.convert_to_tensor(True)
+    return ops.all(ops.isfinite(ops.concatenate(numbers)))

@@ -85,6 +85,7 @@ class Wrapper(Weighting):
     combine = Forwarded(_of_last)
 
     aggregate = GradientWeighting.aggregate
+    combining = GradientWeighting.combining
 
     def _parts(self) -> list[Weighting]:
         """Lists the weightings inside, in the order of their calls."""

@@ -51,13 +51,24 @@ def test_helps_the_task_that_improves_least():
     assert weights[1] > weights[2] > weights[0]
 
 
-def test_a_task_without_labels_changes_only_by_decay():
-    weighting = FAMO(gamma=0.0)
-    losses = np.array([1.0, 2.0, 0.0], "float32")
-    weights = np.array(weighting(losses))
-    np.testing.assert_allclose(weights, [2 / 3, 1 / 3, 0.0], rtol=1e-6)
-    weighting.after_step(losses)
-    np.testing.assert_array_equal(np.array(weighting.logits), 0.0)
+def test_a_task_without_labels_keeps_its_logit():
+    weighting, pair = FAMO(), FAMO()
+    weighting.build((3,))
+    pair.build((2,))
+    weighting.logits.assign(np.array([0.0, 0.0, 0.5], "float32"))
+    for _ in range(5):
+        losses = np.array([1.0, 2.0, 0.0], "float32")
+        weights = np.array(weighting(losses))
+        assert weights[2] == 0.0
+        expected = np.array(pair(losses[:2]))
+        np.testing.assert_allclose(weights[:2], expected, rtol=1e-5)
+        after = losses * np.array([0.9, 0.8, 1.0], "float32")
+        weighting.after_step(after)
+        pair.after_step(after[:2])
+    logits = np.array(weighting.logits)
+    np.testing.assert_allclose(logits[:2], np.array(pair.logits), rtol=1e-4)
+    assert logits[2] == 0.5
+    assert logits[0] != 0.0
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

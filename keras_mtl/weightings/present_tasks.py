@@ -1,0 +1,55 @@
+"""Shares of the weight that are kept while some tasks have no label.
+
+A batch without labels of a task has a gradient of zero for it. That is the
+shortest vector of all, and no sign that the task deserves the trunk.
+"""
+
+from keras import ops
+
+from keras_mtl.backend.numerics import Tensor
+
+
+def present(gramian: Tensor) -> Tensor:
+    """Returns which tasks have a gradient, all if none has.
+
+    Args:
+        gramian: Float tensor of shape `(T, T)`, maybe between two batches.
+
+    Returns:
+        Boolean tensor of shape `(T,)`.
+    """
+    nonzero = ops.any(ops.not_equal(gramian, 0.0), axis=1)
+    return ops.logical_or(nonzero, ops.logical_not(ops.any(nonzero)))
+
+
+def shares_among(weights: Tensor, labelled: Tensor) -> Tensor:
+    """Returns weights of some tasks, in units of their sum, and zeros.
+
+    Args:
+        weights: Non-negative float tensor of shape `(T,)`.
+        labelled: Boolean tensor of shape `(T,)`, not all false.
+
+    Returns:
+        Float tensor of shape `(T,)` with sum 1; equal ones where the sum of the
+        weights is zero.
+    """
+    chosen = ops.cast(labelled, "float32")
+    total = ops.sum(chosen * weights)
+    known = total > 0
+    shares = chosen * weights / ops.where(known, total, 1.0)
+    return ops.where(known, shares, chosen / ops.sum(chosen))
+
+
+def with_shares(weights: Tensor, shares: Tensor, labelled: Tensor) -> Tensor:
+    """Returns weights with new shares of what some tasks have together.
+
+    Args:
+        weights: Non-negative float tensor of shape `(T,)`.
+        shares: As of `shares_among`.
+        labelled: Boolean tensor of shape `(T,)`.
+
+    Returns:
+        Float tensor of shape `(T,)`, with the sum of `weights`.
+    """
+    total = ops.sum(ops.where(labelled, weights, 0.0))
+    return ops.where(labelled, total * shares, weights)
