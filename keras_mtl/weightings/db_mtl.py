@@ -33,7 +33,9 @@ class DBMTL(GradientWeighting):
     change, the noise of the gradients does not cancel in the average: a noisy
     task gets less weight than in the paper, and the direction is that of the
     current gradients, which an optimizer with momentum averages. The paper's
-    ε = 1e-8, added to losses and norms, is left out.
+    ε = 1e-8, added to losses and norms, is left out. As there, the averages
+    begin at 0, so that the first directions are short: that of the first step
+    has 1 - β times its length.
 
     Args:
         beta: Forgetting rate β, in [0, 1), of the moving averages.
@@ -49,7 +51,7 @@ class DBMTL(GradientWeighting):
     >>> db_mtl = keras_mtl.weightings.DBMTL()
     >>> gramian = np.array([[1.0, 0.0], [0.0, 16.0]])
     >>> db_mtl(np.array([1.0, 2.0]), gramian)
-    [2.0, 0.5]
+    [1.0, 0.25]
 
     Reference:
         - [Lin et al., 2023](https://arxiv.org/abs/2308.12029), Algorithm 1,
@@ -95,8 +97,11 @@ class DBMTL(GradientWeighting):
         self.batches.assign(batches)
         self.norm.assign(norm)
         self.mass.assign(mass)
+        # The direction has the length of the largest average, which the paper
+        # lets begin at 0. The average of a task that had fewer batches than
+        # others must not look shorter for it.
+        largest = ops.max(norm)
         average = norm / ops.maximum(mass, TINY)
-        largest = ops.max(average)
         nonzero = average > TINY * ops.maximum(largest, 1.0)
         ratio = largest / ops.where(nonzero, average, 1.0)
         return ops.where(nonzero, ratio, 0.0) * loss_weights

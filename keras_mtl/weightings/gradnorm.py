@@ -11,6 +11,10 @@ from keras_mtl.weightings.gradient_weighting import GradientWeighting
 from keras_mtl.weightings.own_optimizer import OwnOptimizer
 from keras_mtl.weightings.registry import register
 
+# The largest gradient of the weights, in units of the root of the mean square
+# so far, which Adam would remember for thousands of steps.
+MAX_GROWTH = 30.0
+
 
 @register(
     "gradnorm",
@@ -33,6 +37,9 @@ class GradNorm(GradientWeighting):
         alpha: Strength α with which slow tasks are helped; 0 makes all norms
             equal.
         learning_rate: Learning rate of the weights (Adam).
+        relative_norms: Whether the norms are divided by the largest one of the
+            step, as they were in older versions of this package. Algorithm 1
+            does not: there, a batch with large gradients counts more.
         shared: The layer or layers at which the norms are taken; by default
             `"last"`, the last shared one, and with `gradients="features"` the
             tensors at which the trunk ends. See `GradientWeighting`.
@@ -50,6 +57,7 @@ class GradNorm(GradientWeighting):
         gradients: str = "parameters",
         shared: str | Sequence[str | keras.Layer] | None = None,
         weigh_heads: bool = True,
+        relative_norms: bool = False,
         **kwargs: Any,
     ) -> None:
         if shared is None:
@@ -62,21 +70,29 @@ class GradNorm(GradientWeighting):
         )
         self.alpha = checks.non_negative("alpha", alpha)
         self.learning_rate = checks.positive("learning_rate", learning_rate)
+        self.relative_norms = checks.boolean("relative_norms", relative_norms)
+
+    @classmethod
+    def from_config(cls, config: dict) -> "GradNorm":
+        # Files of versions that had no such argument.
+        return super().from_config({"relative_norms": True, **config})
 
     def build_state(self, num_tasks: int) -> None:
         # The trained weights are kept apart from those in use, which may be
         # zero for a step.
         self.trained = self.add_state((num_tasks,), "ones", "trained")
         self.first_losses = self.add_state((num_tasks,), name="first_losses")
-        adam = keras.optimizers.Adam(self.learning_rate)
-        self.optimizer = OwnOptimizer(adam, self.trained)
+        # Norms may be small: a larger ε would slow their steps down.
+        epsilon = 1e-7 if self.relative_norms else 1e-16
+        adam = keras.optimizers.Adam(self.learning_rate, epsilon=epsilon)
+        self.optimizer = OwnOptimizer(adam, self.trained, max_growth=MAX_GROWTH)
         self.optimizer_state = self.optimizer.variables
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         weights = ops.copy(self.trained)
         norms = ops.sqrt(ops.maximum(ops.diagonal(gramian), 0.0))
-        # Adam's steps do not depend on the scale of the norms.
-        norms = norms / ops.maximum(ops.max(norms), TINY)
+        if self.relative_norms:
+            norms = norms / ops.maximum(ops.max(norms), TINY)
         labelled = losses > TINY
         gradient = self._gradient(weights, norms, labelled, losses)
         self.optimizer.descend_where(labelled, gradient)

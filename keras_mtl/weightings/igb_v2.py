@@ -1,4 +1,5 @@
 import random
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,10 @@ from keras_mtl.weightings.registry import register
 
 # A batch whose loss explodes would otherwise rule all that the critics learn.
 MAX_OBSERVATION = 10.0
-# A learning rate that decays to 0 has no finite ratio.
-MAX_REWARD_SCALE = 100.0
+# A learning rate that decays to 0 has no finite ratio. This is the largest one
+# of the paper's schedules, that on NYUv2: above it, the reward of a step near
+# the end would be all that the critics learn.
+MAX_REWARD_SCALE = 16.0
 
 
 @register(
@@ -52,7 +55,8 @@ class IGBv2(IGBv1):
       so that their scale does not matter; the reward is that of the same
       numbers.
     - α is the largest learning rate so far over the current one, so that a
-      warm-up does not count as progress, and at most 100.
+      warm-up does not count as progress, and at most 16, the largest in the
+      paper (its schedule on NYUv2). A warning says where that is reached.
     - The actions are a tanh-squashed normal distribution on bounded logits.
       There, they are a softmax with the density of a tanh.
     - A batch of transitions has `batch_size` of them, where it grows there with
@@ -129,6 +133,7 @@ class IGBv2(IGBv1):
         self.scale_reward = checks.boolean("scale_reward", scale_reward)
         self.logit_bound = checks.positive("logit_bound", logit_bound)
         self.seed = checks.seed("seed", seed)
+        self._has_warned = False
         if not self.base_epoch < min(self.update_epoch, self.use_epoch):
             raise ValueError(
                 "Expected `update_epoch` and `use_epoch` to be after "
@@ -201,6 +206,20 @@ class IGBv2(IGBv1):
         self.learner.run_updates(
             ops.where(due, count, ops.zeros_like(count)), self.draw_batch
         )
+
+    def on_epoch_end(self) -> None:
+        super().on_epoch_end()
+        # `+ 0`, because under `tf.distribute` the variable has no value.
+        scale = float(self.last_scale + 0) if self.built else 1.0
+        if scale >= MAX_REWARD_SCALE and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                "Expected a learning rate of at least 1/16 of the largest one, "
+                "by which IGBv2 divides its reward. Received: a lower one; α "
+                "stays at 16, the largest of the paper. A schedule that ends "
+                "higher, or `scale_reward=False`, avoids it.",
+                stacklevel=2,
+            )
 
     def draw_batch(self, i: Tensor) -> tuple[dict, dict]:
         """Draws the transitions and the noise of an update."""

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mtl.backend.keras_internals import scale_loss_for_distribution
+from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.snapshot import Snapshot
 
@@ -21,6 +22,8 @@ class OwnOptimizer:
         max_gradient: Largest entry of a gradient. Adam's moments would remember
             one that is larger by far for thousands of steps, in which the
             variable hardly moves. `None` is for gradients of any unit.
+        max_growth: Largest entry of a gradient, in units of what Adam's second
+            moment says is usual.
     """
 
     def __init__(
@@ -28,9 +31,11 @@ class OwnOptimizer:
         optimizer: keras.Optimizer,
         variable: keras.Variable,
         max_gradient: float | None = None,
+        max_growth: float | None = None,
     ) -> None:
         optimizer.build([variable])
         self._max_gradient = max_gradient
+        self._max_growth = max_growth
         self._optimizer = optimizer
         self._variable = variable
 
@@ -52,9 +57,21 @@ class OwnOptimizer:
         if self._max_gradient is not None:
             bound = self._max_gradient
             gradient = ops.clip(gradient, -bound, bound)
+        if self._max_growth is not None:
+            bound = self._max_growth * self._usual_gradient()
+            known = bound > 0
+            bound = ops.where(known, bound, ops.abs(gradient))
+            gradient = ops.clip(gradient, -bound, bound)
         # The optimizer adds up the gradients of all replicas.
         gradient = scale_loss_for_distribution(gradient)
         self._optimizer.apply([gradient], [self._variable])
+
+    def _usual_gradient(self):
+        """Returns the root of Adam's second moment, without its bias."""
+        [velocity] = [v for v in self.variables if "velocity" in v.path]
+        steps = ops.cast(self._optimizer.iterations, "float32")
+        mass = 1.0 - self._optimizer.beta_2**steps
+        return ops.sqrt(velocity / ops.maximum(mass, TINY))
 
     def descend_where(self, labelled: Tensor, gradient: Tensor) -> None:
         """Takes a step for some of the tasks.

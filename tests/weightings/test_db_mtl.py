@@ -69,7 +69,21 @@ def test_gradients_of_fixed_directions_are_weighted_as_in_algorithm_1(
     weights = weights_of_steps(
         DBMTL(beta, beta_sigma), losses, gramians_of(jacobians)
     )
-    np.testing.assert_allclose(weights, factors / losses, rtol=1e-4)
+    # The average of ones: averages begin at 0, as those of the gradients do.
+    mass = 1 - np.cumprod(beta / np.arange(1, 31) ** beta_sigma)
+    expected = mass[:, None] * factors / losses
+    np.testing.assert_allclose(weights, expected, rtol=1e-4)
+
+
+def test_the_first_step_has_the_length_of_algorithm_1():
+    losses, jacobians = random_losses(1), fixed_directions(1)
+    for beta in (0.5, 0.9):
+        directions, _ = directions_of_algorithm_1(losses, jacobians, beta, 0.0)
+        weights = weights_of_steps(
+            DBMTL(beta, 0.0), losses, gramians_of(jacobians)
+        )
+        direction = weights[0].astype("float64") @ jacobians[0]
+        np.testing.assert_allclose(direction, directions[0], rtol=1e-4)
 
 
 def test_norms_are_averaged():
@@ -83,9 +97,10 @@ def test_norms_are_averaged():
             (1 - rates[k]) * np.prod(rates[k + 1 : step + 1])
             for k in range(step + 1)
         ]
-        averages.append(np.average(norms[: step + 1], axis=0, weights=shares))
+        averages.append(np.array(shares) @ norms[: step + 1])
     averages = np.stack(averages)
-    expected = averages.max(axis=1, keepdims=True) / averages / losses
+    mass = 1 - np.cumprod(rates)[:, None]
+    expected = mass * averages.max(axis=1, keepdims=True) / averages / losses
     weights = weights_of_steps(DBMTL(), losses, gramians_of(jacobians))
     np.testing.assert_allclose(weights, expected, rtol=1e-4)
 
@@ -136,7 +151,7 @@ def test_a_task_without_labels_keeps_its_average():
 def test_a_zero_gradient_has_no_weight():
     gramian = np.diag([0.0, 1.0, 4.0])[None]
     weights = weights_of_steps(DBMTL(), np.ones((1, 3)), gramian)
-    np.testing.assert_allclose(weights[0], [0.0, 2.0, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(weights[0], [0.0, 1.0, 0.5], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

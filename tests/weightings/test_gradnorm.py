@@ -13,7 +13,6 @@ def reference(losses, norms, alpha, learning_rate):
     used = []
     for t, (step, norm) in enumerate(zip(losses, norms), start=1):
         used.append(weights)
-        norm = norm / norm.max()
         rate = step / losses[0]
         target = (weights * norm).mean() * (rate / rate.mean()) ** alpha
 
@@ -33,8 +32,10 @@ def reference(losses, norms, alpha, learning_rate):
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.5])
 def test_is_algorithm_1(alpha):
     rng = np.random.default_rng(0)
-    losses = rng.uniform(0.5, 2.0, (25, 4))
-    jacobians = rng.normal(size=(25, 4, 9)) * [[1.0], [3.0], [0.5], [2.0]]
+    losses = rng.uniform(0.5, 2.0, (60, 4))
+    jacobians = rng.normal(size=(60, 4, 9)) * [[1.0], [3.0], [0.5], [2.0]]
+    # The norms of all tasks differ from batch to batch.
+    jacobians *= rng.uniform(0.1, 3.0, (60, 1, 1))
     weighting = GradNorm(alpha)
     weights = []
     for step, jacobian in zip(losses, jacobians):
@@ -44,6 +45,28 @@ def test_is_algorithm_1(alpha):
     norms = np.linalg.norm(jacobians, axis=-1)
     expected = reference(losses, norms, alpha, 0.025)
     np.testing.assert_allclose(np.stack(weights), expected, rtol=1e-4)
+
+
+def test_a_file_without_the_argument_keeps_relative_norms():
+    config = GradNorm().get_config()
+    assert not GradNorm.from_config(config).relative_norms
+    del config["relative_norms"]
+    assert GradNorm.from_config(config).relative_norms
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_scale_of_the_norms_does_not_matter(scale):
+    rng = np.random.default_rng(0)
+    weightings = GradNorm(), GradNorm()
+    for _ in range(10):
+        losses = rng.uniform(0.5, 2.0, 3).astype("float32")
+        norms = rng.uniform(0.1, 3.0, 3)
+        gramian = np.diag(norms**2).astype("float32")
+        pair = [
+            np.array(w(losses, gramian * np.float32(factor)))
+            for w, factor in zip(weightings, (1.0, scale**2))
+        ]
+    np.testing.assert_allclose(*pair, rtol=1e-3)
 
 
 def test_alpha_0_makes_the_norms_equal():

@@ -95,6 +95,15 @@ def test_has_the_defaults_of_the_paper():
     assert {name: config[name] for name in expected} == expected
 
 
+def test_a_learning_rate_that_decays_to_zero_has_a_bounded_scale():
+    weighting = create()
+    epochs = random_epochs()
+    with pytest.warns(UserWarning, match="α stays at 16") as warned:
+        run(weighting, epochs, [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-9])
+    assert len([w for w in warned if "α stays at 16" in str(w.message)]) == 1
+    assert np.array(weighting.last_scale) == 16.0
+
+
 def test_first_weights_are_the_softmax_of_normal_numbers():
     weighting = create()
     losses = np.full((3, 100, 3), [0.5, 1.0, 20.0], "float32")

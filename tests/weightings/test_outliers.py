@@ -18,7 +18,7 @@ REMEMBERING = [
     *["excess_mtl", "pcd", "moco", "db_mtl", "gradnorm"],
 ]
 OTHERS = {*keras_mtl.weightings.names()} - {*REMEMBERING, "igb_v2"}
-BEFORE, AFTER = 30, 120
+BEFORE, AFTER = 30, 90
 
 
 def last_weights(name, huge):
