@@ -1,18 +1,11 @@
 from typing import Any
 
-import keras
 from keras import ops
 
-from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
-from keras_mtl.weightings.own_optimizer import OwnOptimizer
 from keras_mtl.weightings.registry import register
-from keras_mtl.weightings.weighting import Weighting
-
-# The gradient is about 1, and the loss over its usual value where a batch has
-# a loss that is much larger.
-MAX_GRADIENT = 10.0
+from keras_mtl.weightings.trained_scales import TrainedScales
 
 
 @register(
@@ -21,7 +14,7 @@ MAX_GRADIENT = 10.0
     paper="Liu et al., Towards Impartial Multi-Task Learning",
     year=2021,
 )
-class IMTLL(Weighting):
+class IMTLL(TrainedScales):
     """IMTL-L: learns scales that bring all losses to 1.
 
     The objective is Σ exp(s) L − s in the network's parameters and in the
@@ -35,8 +28,10 @@ class IMTLL(Weighting):
     s = −log σ²: the weights are twice as large.
 
     Args:
-        learning_rate: Learning rate of the scales. By default that of the
-            model at each step (0.001 without a model).
+        learning_rate: Learning rate of the scales. The default is that of
+            `Uncertainty`. `None` is the model's rate at each step (0.001
+            without a model), as in the paper.
+        **kwargs: See `Weighting` (`scale_invariant`).
 
     Example:
 
@@ -51,27 +46,15 @@ class IMTLL(Weighting):
     needs_positive_losses = True
 
     def __init__(
-        self, learning_rate: float | None = None, **kwargs: Any
+        self, learning_rate: float | None = 0.025, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        self.learning_rate = checks.positive(
-            "learning_rate", learning_rate, optional=True
-        )
-
-    @property
-    def needs_learning_rate(self) -> bool:
-        return self.learning_rate is None
+        super().__init__(learning_rate, **kwargs)
 
     def build_state(self, num_tasks: int) -> None:
         self.log_scale = self.add_state((num_tasks,), name="log_scale")
-        adam = keras.optimizers.Adam(self.learning_rate or 1e-3)
-        self.optimizer = OwnOptimizer(adam, self.log_scale, MAX_GRADIENT)
-        self.optimizer_state = self.optimizer.variables
+        self.make_optimizer(self.log_scale)
 
     def compute_weights(self, losses: Tensor) -> Tensor:
         weights = ops.exp(self.log_scale)
-        if self.needs_learning_rate:
-            self.optimizer.set_learning_rate(ops.copy(self.model_learning_rate))
-        gradient = weights * losses - 1.0
-        self.optimizer.descend_where(losses > TINY, gradient)
+        self.descend_where(losses > TINY, weights * losses - 1.0)
         return weights

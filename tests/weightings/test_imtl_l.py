@@ -65,9 +65,9 @@ def test_batches_without_a_label_keep_the_scale():
 
 
 def test_takes_the_learning_rate_of_the_model():
-    weighting = IMTLL()
+    weighting = IMTLL(learning_rate=None)
     assert weighting.needs_learning_rate
-    assert not IMTLL(learning_rate=0.1).needs_learning_rate
+    assert not IMTLL().needs_learning_rate
     weighting.build((2,))
     weighting.model_learning_rate.assign(0.25)
     losses = np.array([[0.5, 3.0]] * 3)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import keras_mtl
+from keras_mtl.weightings import IMTLL
 from keras_mtl.weightings import Uncertainty
 
 
@@ -68,7 +69,9 @@ def test_follows_the_learning_rate_of_the_model():
         [2], [0.25, 0.125]
     )
     model.compile(
-        keras.optimizers.SGD(schedule), loss="mse", weighting="uncertainty"
+        keras.optimizers.SGD(schedule),
+        loss="mse",
+        weighting=Uncertainty(learning_rate=None),
     )
     x = np.ones((4, 2), "float32")
     y = {name: np.zeros((4, 1), "float32") for name in "ab"}
@@ -77,6 +80,43 @@ def test_follows_the_learning_rate_of_the_model():
         model.fit(x, y, verbose=0)
         rates.append(float(model.weighting.model_learning_rate))
     assert rates == [0.25, 0.25, 0.25, 0.125]
+
+
+METHODS = {"uncertainty": Uncertainty, "imtl_l": IMTLL}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_default_is_the_official_learning_rate(name):
+    """An own one, whatever that of the model is; files keep what they had."""
+    cls = METHODS[name]
+    losses = np.array([0.5, 3.0], "float32")
+    default, official = cls(), cls(learning_rate=0.025)
+    for _ in range(3):
+        weights, expected = default(losses), official(losses)
+    np.testing.assert_array_equal(np.array(weights), np.array(expected))
+    assert not default.learning_rate_variables
+    config = cls().get_config()
+    assert config["learning_rate"] == 0.025
+    del config["learning_rate"]
+    assert cls.from_config(config).learning_rate is None
+    config["learning_rate"] = None
+    assert cls.from_config(config).learning_rate is None
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_loads_a_file_of_weights_of_the_models_rate(name):
+    old, new = METHODS[name](learning_rate=None), METHODS[name]()
+    losses = np.array([0.5, 3.0], "float32")
+    for _ in range(3):
+        old(losses)
+    store = {}
+    old.save_own_variables(store)
+    new.build((2,))
+    new.load_own_variables(store)
+    weights = np.array(new(losses))
+    np.testing.assert_array_equal(weights, np.array(old(losses)))
+    [rate] = [v for v in new.variables if v.path.endswith("learning_rate")]
+    assert float(rate) == pytest.approx(0.025)
 
 
 def test_names_a_bad_form():

@@ -161,7 +161,7 @@ def test_chain_tells_each_part_of_its_losses():
 
 
 def test_chain_lists_the_variables_of_all_parts():
-    imtl_l, agent = IMTLL(), IGBv2(agent="keras")
+    imtl_l, agent = IMTLL(None), IGBv2(agent="keras")
     chain = Chain([imtl_l, agent, "sum"])
     chain.build((2,))
     assert chain.learning_rate_variables == [
