@@ -378,7 +378,8 @@ def test_the_learning_rate_reaches_the_weighting():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
         [2], [0.5, 0.1]
     )
-    for weighting in ("uncertainty", ["uncertainty", "sum"]):
+    models_rate = keras_mtl.weightings.Uncertainty(learning_rate=None)
+    for weighting in (models_rate, [models_rate, "sum"]):
         model = compiled(weighting, optimizer=keras.optimizers.SGD(schedule))
         fit(model, batch_size=4, epochs=1)
         (rate,) = model.weighting.learning_rate_variables

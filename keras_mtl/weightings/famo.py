@@ -36,7 +36,10 @@ class FAMO(Weighting):
     ξ is trained with Adam, and its decay is that of an L2 penalty.
 
     Args:
-        gamma: Decay of ξ.
+        gamma: Decay of ξ. The default is that of the official code, whose runs
+            choose it by the data; 0.001 lets ξ go further. That code also
+            limits the norm of the gradient of the shared parameters to 1, which
+            here is the optimizer's `global_clipnorm=1.0` (of all parameters).
         learning_rate: Learning rate of ξ.
         min_losses: The smallest loss that each task can have: a number, or a
             list with one per task.

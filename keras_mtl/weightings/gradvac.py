@@ -40,7 +40,9 @@ class GradVac(GradientWeighting):
     each; here the whole model is one group.
 
     Args:
-        beta: Weight of the new cosine in the moving average, in [0, 1].
+        beta: Weight of the new cosine in the moving average, in [0, 1]. The
+            default is that of LibMTL, with which targets follow the noise of
+            the batches; the paper has 0.01 for its translations.
         seed: Integer or `None`.
         **kwargs: See `GradientWeighting`.
 

@@ -21,7 +21,9 @@ class Krum(GradientWeighting):
     the `T - num_byzantine - 2` nearest gradients of other tasks. The direction
     is the mean of the `num_selected` gradients with the lowest scores; of equal
     scores the first one is selected. Krum was made for workers of which some
-    may be faulty; all tasks but the selected ones have the weight 0.
+    may be faulty; all tasks but the selected ones have the weight 0. With the
+    default, that is all but one task in each step, often the same one, whose
+    gradient is short or near to another's: the other tasks are not trained.
 
     The paper asks for `T > 2 * num_byzantine + 2`. With fewer tasks, the score
     is at least that of the nearest one.

@@ -9,6 +9,7 @@ from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
 from keras_mtl.weightings.outliers import within_reach
+from keras_mtl.weightings.present_tasks import in_mean_norms
 from keras_mtl.weightings.present_tasks import present
 from keras_mtl.weightings.present_tasks import shares_among
 from keras_mtl.weightings.present_tasks import with_shares
@@ -47,7 +48,11 @@ class MoCo(GradientWeighting):
         beta: Step size β of the tracking, in (0, 1].
         gamma: Step size γ of the weights. It is to be seen against the inverse
             of the squared norm of a gradient.
-        rho: Regularization ρ, which pulls λ towards equal weights.
+        rho: Regularization ρ, which pulls λ towards equal weights. It is 0 in
+            LibMTL, too, and 0.1 in the official code of `MoDo`.
+        normalize: Whether the Gramian is divided by the square of the mean norm
+            of the gradients, as in `SDMGrad`. γ and ρ are then numbers without
+            a unit, and the scale of the losses does not matter.
         **kwargs: See `GradientWeighting`.
 
     Example:
@@ -69,12 +74,14 @@ class MoCo(GradientWeighting):
         beta: float = 0.1,
         gamma: float = 0.1,
         rho: float = 0.0,
+        normalize: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.beta = checks.fraction("beta", beta, "(0, 1]")
         self.gamma = checks.positive("gamma", gamma)
         self.rho = checks.non_negative("rho", rho)
+        self.normalize = checks.boolean("normalize", normalize)
 
     def build_state(self, num_tasks: int) -> None:
         equal = keras.initializers.Constant(1.0 / num_tasks)
@@ -99,6 +106,8 @@ class MoCo(GradientWeighting):
         tracked = self._track(gramian, labelled)
         weights = ops.convert_to_tensor(self.simplex_weights)
         shares = shares_among(weights, labelled)
+        if self.normalize:
+            tracked = in_mean_norms(tracked, labelled)
         gradient = ops.sum(tracked * shares, axis=1) + self.rho * shares
         shares = project_onto_simplex(shares - self.gamma * gradient, labelled)
         self.simplex_weights.assign(with_shares(weights, shares, labelled))

@@ -7,6 +7,7 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.present_tasks import in_mean_norms
 from keras_mtl.weightings.present_tasks import present
 from keras_mtl.weightings.present_tasks import shares_among
 from keras_mtl.weightings.present_tasks import with_shares
@@ -38,8 +39,12 @@ class MoDo(GradientWeighting):
 
     Args:
         gamma: Step size γ of the weights. It is to be seen against the inverse
-            of the squared norm of a gradient.
-        rho: Regularization ρ, which pulls λ towards equal weights.
+            of the squared norm of a gradient. The official code has 0.001.
+        rho: Regularization ρ, which pulls λ towards equal weights. The official
+            code has 0.1.
+        normalize: Whether the Gramian is divided by the square of the mean norm
+            of the gradients, as in `SDMGrad`. γ and ρ are then numbers without
+            a unit, and the scale of the losses does not matter.
         **kwargs: See `GradientWeighting`.
 
     Example:
@@ -54,11 +59,16 @@ class MoDo(GradientWeighting):
     """
 
     def __init__(
-        self, gamma: float = 0.1, rho: float = 0.0, **kwargs: Any
+        self,
+        gamma: float = 0.1,
+        rho: float = 0.0,
+        normalize: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.gamma = checks.positive("gamma", gamma)
         self.rho = checks.non_negative("rho", rho)
+        self.normalize = checks.boolean("normalize", normalize)
 
     def build_state(self, num_tasks: int) -> None:
         equal = keras.initializers.Constant(1.0 / num_tasks)
@@ -70,6 +80,8 @@ class MoDo(GradientWeighting):
         labelled = present(gramian)
         weights = ops.convert_to_tensor(self.simplex_weights)
         shares = shares_among(weights, labelled)
+        if self.normalize:
+            gramian = in_mean_norms(gramian, labelled)
         gradient = ops.sum(gramian * shares, axis=1) + self.rho * shares
         shares = project_onto_simplex(shares - self.gamma * gradient, labelled)
         self.simplex_weights.assign(with_shares(weights, shares, labelled))

@@ -53,3 +53,17 @@ def with_shares(weights: Tensor, shares: Tensor, labelled: Tensor) -> Tensor:
     """
     total = ops.sum(ops.where(labelled, weights, 0.0))
     return ops.where(labelled, total * shares, weights)
+
+
+def in_mean_norms(gramian: Tensor, labelled: Tensor) -> Tensor:
+    """Returns the Gramian in units of the squared mean norm of gradients.
+
+    Args:
+        gramian: Float tensor of shape `(T, T)`.
+        labelled: Boolean tensor of shape `(T,)`, those of the mean.
+    """
+    norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+    number = ops.sum(ops.cast(labelled, "float32"))
+    norm = ops.sum(ops.where(labelled, norms, 0.0)) / number
+    norm = ops.where(norm > 0, norm, 1.0)
+    return gramian / norm / norm

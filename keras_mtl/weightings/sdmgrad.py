@@ -9,6 +9,7 @@ from keras_mtl.backend.compiling import compiled
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.present_tasks import in_mean_norms
 from keras_mtl.weightings.present_tasks import present
 from keras_mtl.weightings.present_tasks import shares_among
 from keras_mtl.weightings.present_tasks import with_shares
@@ -48,7 +49,8 @@ class SDMGrad(GradientWeighting):
     the others are weighted as if it were not there.
 
     Args:
-        lambda_: Weight λ of the preferred direction.
+        lambda_: Weight λ of the preferred direction. 0.3 is LibMTL's default;
+            the larger, the nearer is the direction to the mean gradient.
         preference: List of `T` numbers w̃, or `None` for equal ones. They are
             divided by their sum.
         inner_steps: Number S of inner steps.
@@ -100,11 +102,7 @@ class SDMGrad(GradientWeighting):
         labelled = present(gramian)
         preferred = ops.convert_to_tensor(self.preferred, "float32")
         preferred = self.lambda_ * shares_among(preferred, labelled)
-        norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
-        number = ops.sum(ops.cast(labelled, "float32"))
-        norm = ops.sum(ops.where(labelled, norms, 0.0)) / number
-        norm = ops.where(norm > 0, norm, 1.0)
-        gramian = gramian / norm / norm
+        gramian = in_mean_norms(gramian, labelled)
         weights = ops.convert_to_tensor(self.simplex_weights)
         shares = _descend(
             gramian,

@@ -24,6 +24,9 @@ class Tchebycheff(Weighting):
     the largest distance (the first one of equals), else 0. A task without a
     label in the batch takes no part, and has weight 0.
 
+    With losses of different scales the task of the largest scale is the only
+    one that is ever trained, unless `preference` makes up for the scales.
+
     Args:
         preference: List of `T` positive floats λ, or `None`: uniform, 1 / T
             each. It is used as it is given; the paper's sums to 1.
