@@ -166,5 +166,7 @@ def _train(
     """Yields the model and the record of each run when it has ended."""
     for seed, label in runs:
         callback = display.start(label, seed)
-        model, run = training.run(seed, weightings[label], callback)
+        model, run = training.run(
+            seed, weightings[label], callback, f"{label!r}, seed {seed}"
+        )
         yield model, {"label": label, "seed": seed, **run}

@@ -15,6 +15,7 @@ from keras_mtl.benchmarking.settings import describe
 from keras_mtl.benchmarking.settings import describe_model
 from keras_mtl.benchmarking.step_timer import StepTimer
 from keras_mtl.model import MultiTaskModel
+from keras_mtl.training.epoch_warnings import named_run
 
 
 class Training:
@@ -79,7 +80,11 @@ class Training:
         }
 
     def run(
-        self, seed: int, weighting: Any, callback: keras.callbacks.Callback
+        self,
+        seed: int,
+        weighting: Any,
+        callback: keras.callbacks.Callback,
+        name: str,
     ) -> tuple[MultiTaskModel, dict[str, Any]]:
         """Trains and tests a new model.
 
@@ -87,6 +92,7 @@ class Training:
             seed: Integer.
             weighting: What `keras_mtl.weightings.get` takes.
             callback: Callback of `fit` that comes before the user's.
+            name: Name of the run, for warnings.
 
         Returns:
             The model, and what is recorded of the run.
@@ -97,10 +103,11 @@ class Training:
         callbacks = self._callbacks
         callbacks = as_list(callbacks() if callable(callbacks) else callbacks)
         timer = StepTimer()
-        history = model.fit(
-            **{"verbose": 0, **self._arguments_of(seed)},
-            callbacks=[timer, callback, *callbacks],
-        ).history
+        with named_run(name):
+            history = model.fit(
+                **{"verbose": 0, **self._arguments_of(seed)},
+                callbacks=[timer, callback, *callbacks],
+            ).history
         metrics = model.evaluate(**self._testing, verbose=0, return_dict=True)
         return model, {
             "epochs": len(history["loss"]),

@@ -1,12 +1,11 @@
-import math
-import warnings
-
 import keras
 import numpy as np
 
+from keras_mtl.training.epoch_warnings import EpochWarnings
+
 
 class EpochHooks(keras.callbacks.Callback):
-    """Calls the weighting's hooks of epochs, and warns of losses that are NaN.
+    """Calls the weighting's hooks of epochs, and warns of what went wrong.
 
     Args:
         model: `MultiTaskModel`.
@@ -48,6 +47,7 @@ class EpochHooks(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._begins = True
+        self._warnings = EpochWarnings(self._weighting)
 
     def on_epoch_begin(self, epoch, logs=None):
         # Only here is it known whether the training goes on: a callback may
@@ -69,19 +69,10 @@ class EpochHooks(keras.callbacks.Callback):
         losses = {task: logs.get(f"{task}_loss", 0.0) for task in tasks}
         # `ReduceLROnPlateau` adds the learning rate to the logs in this way.
         logs["task_variance"] = float(np.var(list(losses.values())))
-        _warn("was not finite", losses, lambda x: not math.isfinite(x))
-        if self._weighting.needs_positive_losses:
-            what = (
-                "was negative, which the weighting "
-                f"{type(self._weighting).__name__} gives no weight"
-            )
-            _warn(what, losses, lambda x: x < 0)
-
-
-def _warn(what, losses, is_bad):
-    bad = {task: float(x) for task, x in losses.items() if is_bad(float(x))}
-    if bad:
-        warnings.warn(
-            f"The mean loss of the epoch {what}, for the tasks: {bad}",
-            stacklevel=3,
-        )
+        weights = {
+            task: float(logs[f"weight/{task}"])
+            for task in tasks
+            if f"weight/{task}" in logs
+        }
+        losses = {task: float(loss) for task, loss in losses.items()}
+        self._warnings.check(losses, weights)

@@ -45,7 +45,7 @@ class BanditMTL(Weighting):
             never binds, and p may leave all weight to one task.
         eta: Step size η_p of p, in units of 1 / loss: the paper's losses are at
             most 1.
-        **kwargs: See `Weighting` (`scale_invariant`).
+        **kwargs: See `Weighting` (`scale_invariant`, and `floor` with it).
 
     Example:
 

@@ -49,6 +49,12 @@ class Chain(Wrapper):
                 "`scale_invariant` belongs to the loss balancing in a chain. "
                 "Received: scale_invariant=True for Chain"
             )
+        if kwargs.get("floor"):
+            raise ValueError(
+                "`floor` belongs to the methods in a chain, such as "
+                "[ScaleInvariant(floor=0.01), ...]. "
+                f"Received: floor={kwargs['floor']} for Chain"
+            )
         super().__init__(**kwargs)
         if not isinstance(weightings, (list, tuple)):
             raise ValueError(

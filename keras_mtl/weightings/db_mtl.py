@@ -43,8 +43,9 @@ class DBMTL(GradientWeighting):
             β / k^beta_sigma. The paper selects β among 0.1, 0.5 and 0.9, with
             an exponent of 0 or 0.5, of which the latter was better. LibMTL's
             defaults are 0.9 and 0.
-        **kwargs: See `GradientWeighting`; with `weigh_heads`, the tasks' own
-            parameters follow the weights of the shared ones.
+        **kwargs: See `GradientWeighting`, and `Weighting` for `floor`; with
+            `weigh_heads`, the tasks' own parameters follow the weights of the
+            shared ones.
 
     Example:
 
@@ -59,6 +60,7 @@ class DBMTL(GradientWeighting):
     """
 
     needs_positive_losses = True
+    divides_by_losses = True
 
     def __init__(
         self, beta: float = 0.5, beta_sigma: float = 0.5, **kwargs: Any

@@ -43,6 +43,7 @@ class FAMO(Weighting):
         learning_rate: Learning rate of ξ.
         min_losses: The smallest loss that each task can have: a number, or a
             list with one per task.
+        **kwargs: See `Weighting` (`floor`).
 
     Example:
 

@@ -25,6 +25,9 @@ class GeometricMean(Weighting):
     The paper's variant that focuses on some of the tasks, with a second mean
     over these as a factor, is not offered.
 
+    Args:
+        **kwargs: See `Weighting` (`floor`).
+
     Example:
 
     >>> keras_mtl.weightings.GeometricMean()(np.array([0.5, 2.0]))

@@ -45,7 +45,7 @@ class GO4Align(Weighting):
         beta: Temperature β of q, in units of 1 / loss. The paper selects it by
             validation; this is the default of the official code. 0 keeps q
             equal.
-        **kwargs: See `Weighting` (`scale_invariant`).
+        **kwargs: See `Weighting` (`scale_invariant`, `floor`).
 
     Example:
 
@@ -59,6 +59,7 @@ class GO4Align(Weighting):
     """
 
     needs_positive_losses = True
+    divides_by_losses = True
 
     def __init__(
         self, num_groups: int = 2, beta: float = 1e-4, **kwargs: Any

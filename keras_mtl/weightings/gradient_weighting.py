@@ -149,8 +149,11 @@ class GradientWeighting(Weighting):
             losses: Float tensor of shape `(T,)`.
             gramian: Float tensor of shape `(T, T)`.
         """
-        # A weighted sum changes no state.
-        before = Snapshot([] if self.is_linear else self.variables)
+        if self.is_linear:
+            # A weighted sum changes no state.
+            yield
+            return
+        before = Snapshot(self.variables)
         yield
         finite = (ops.all(ops.isfinite(known)) for known in (losses, gramian))
         before.restore(where=ops.logical_not(ops.logical_and(*finite)))

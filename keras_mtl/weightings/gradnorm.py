@@ -50,6 +50,11 @@ class GradNorm(GradientWeighting):
           equations 1 and 2.
     """
 
+    implied_arguments = {
+        **GradientWeighting.implied_arguments,
+        "relative_norms": True,
+    }
+
     def __init__(
         self,
         alpha: float = 1.5,

@@ -28,6 +28,7 @@ class IGBv1(Weighting):
 
     Args:
         base_epoch: The epoch, from 1, whose mean losses are `base`.
+        **kwargs: See `Weighting` (`floor`).
 
     Reference:
         - [Dai et al., 2023](https://arxiv.org/abs/2307.15429), Algorithm 1,

@@ -83,6 +83,7 @@ class IGBv2(IGBv1):
             the factor exp(2 `logit_bound`).
         seed: Integer or `None`. The numbers that are drawn are the same on all
             backends.
+        **kwargs: See `Weighting` (`floor`).
 
     Example:
 
@@ -176,7 +177,7 @@ class IGBv2(IGBv1):
 
     def call(self, losses: Tensor, gramian: Tensor = None) -> Tensor:
         self._check_shapes(losses, gramian)
-        self.train_agent(losses)
+        self.train_agent(self._above_floor(losses))
         return super().call(losses, gramian)
 
     def train_agent(self, losses: Tensor) -> None:

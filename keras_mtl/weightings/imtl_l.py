@@ -31,7 +31,7 @@ class IMTLL(TrainedScales):
         learning_rate: Learning rate of the scales. The default is that of
             `Uncertainty`. `None` is the model's rate at each step (0.001
             without a model), as in the paper.
-        **kwargs: See `Weighting` (`scale_invariant`).
+        **kwargs: See `Weighting` (`scale_invariant`, `floor`).
 
     Example:
 
@@ -44,6 +44,7 @@ class IMTLL(TrainedScales):
     """
 
     needs_positive_losses = True
+    divides_by_losses = True
 
     def __init__(
         self, learning_rate: float | None = 0.025, **kwargs: Any

@@ -69,6 +69,11 @@ class MoCo(GradientWeighting):
 
     num_newer_variables = 1
 
+    implied_arguments = {
+        **GradientWeighting.implied_arguments,
+        "normalize": False,
+    }
+
     def __init__(
         self,
         beta: float = 0.1,

@@ -58,6 +58,11 @@ class MoDo(GradientWeighting):
           Algorithm 1.
     """
 
+    implied_arguments = {
+        **GradientWeighting.implied_arguments,
+        "normalize": False,
+    }
+
     def __init__(
         self,
         gamma: float = 0.1,

@@ -16,6 +16,9 @@ class ScaleInvariant(Weighting):
     Multiplying a loss by a constant changes nothing. Losses must be positive: a
     task whose loss is not gets no weight in that step.
 
+    Args:
+        **kwargs: See `Weighting` (`floor`).
+
     Example:
 
     >>> keras_mtl.weightings.ScaleInvariant()(np.array([0.5, 2.0]))

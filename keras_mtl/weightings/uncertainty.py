@@ -35,7 +35,7 @@ class Uncertainty(TrainedScales):
             `None` is the model's rate at each step (0.001 without a model), at
             which σ² may follow the losses too slowly: on QM9, Δm was 43 with
             it, and 9.5 with 0.025.
-        **kwargs: See `Weighting` (`scale_invariant`).
+        **kwargs: See `Weighting` (`scale_invariant`, `floor`).
 
     Example:
 
@@ -46,6 +46,8 @@ class Uncertainty(TrainedScales):
         - [Kendall et al., 2018](https://arxiv.org/abs/1705.07115), equations 7
           and 10.
     """
+
+    divides_by_losses = True
 
     def __init__(
         self,

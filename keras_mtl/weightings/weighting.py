@@ -15,6 +15,10 @@ from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
 from keras_mtl.backend.snapshot import Snapshot
+from keras_mtl.weightings.outliers import within_reach
+
+# The number of a task's losses from which `floor` knows its scale.
+FIRST_LOSSES = 100.0
 
 
 class Weighting(keras.layers.Layer):
@@ -33,6 +37,12 @@ class Weighting(keras.layers.Layer):
             that the weights are λ / L and the scale of a loss does not matter
             (Dai et al. 2023, section 3.1). For loss balancing; needs positive
             losses.
+        floor: For methods that follow the logarithms of losses, or divide by
+            them: each loss is seen as L + floor L̄₁, with L̄₁ the mean of the
+            task's first 100 losses. The scale of a loss does not matter either,
+            and no weight is more than 1 / floor times that of the beginning
+            because the loss comes close to 0. 0 is what the papers do. See
+            "Weights that run away" in the README.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -69,8 +79,18 @@ class Weighting(keras.layers.Layer):
     num_newer_variables = 0
     # Whether the weights are those of log L, whatever `scale_invariant` is.
     balances_logarithms = False
+    # Whether they are about 1 / L, or come to that: `floor` bounds them.
+    divides_by_losses = False
+    # What files that lack an argument mean. It is not saved with that value:
+    # equal configurations stay equal, by which a benchmark knows its runs.
+    implied_arguments: dict[str, Any] = {"floor": 0.0}
 
-    def __init__(self, scale_invariant: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        scale_invariant: bool = False,
+        floor: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         # The weights decide the balance of gradients of all magnitudes:
         # float32 also where the network computes in float16.
         kwargs.setdefault("dtype", "float32")
@@ -78,6 +98,7 @@ class Weighting(keras.layers.Layer):
         self.scale_invariant = checks.boolean(
             "scale_invariant", scale_invariant
         )
+        self.floor = checks.non_negative("floor", floor)
         # Gradient balancing refuses `scale_invariant`, and may have a property
         # in place of this attribute.
         if scale_invariant and not self.needs_gradients:
@@ -106,7 +127,46 @@ class Weighting(keras.layers.Layer):
             self.model_learning_rate = self.add_state(
                 (), default, "model_learning_rate"
             )
+        if self.floor:
+            self._check_takes_floor()
+            shape = (self.num_tasks,)
+            self.first_mean = self.add_state(shape, name="first_mean")
+            self.first_count = self.add_state(shape, name="first_count")
         self.build_state(self.num_tasks)
+
+    @property
+    def follows_logarithms(self) -> bool:
+        """Whether a loss close to 0 makes its task's weight large."""
+        divides = self.balances_logarithms or self.divides_by_losses
+        return divides or bool(self.scale_invariant)
+
+    def _check_takes_floor(self):
+        if not self.follows_logarithms:
+            raise ValueError(
+                "Expected `floor` to be 0, since the weights of "
+                f"{type(self).__name__} do not follow the logarithms of the "
+                f"losses. Received: floor={self.floor}"
+            )
+
+    def _above_floor(self, losses):
+        """Returns what the method sees of losses."""
+        if not self.floor:
+            return losses
+        floors = self.floor * ops.convert_to_tensor(self.first_mean)
+        return ops.where(losses > TINY, losses + floors, losses)
+
+    def _count_first_losses(self, losses):
+        """Updates the means of the first losses, which make the floor."""
+        if not self.floor:
+            return
+        mean = ops.convert_to_tensor(self.first_mean)
+        count = ops.convert_to_tensor(self.first_count)
+        counted = ops.logical_and(losses > TINY, count < FIRST_LOSSES)
+        count = count + ops.cast(counted, "float32")
+        change = within_reach(losses, mean) - mean
+        change = ops.where(counted, change, 0.0) / ops.maximum(count, 1.0)
+        self.first_mean.assign(mean + change)
+        self.first_count.assign(count)
 
     def build_state(self, num_tasks: int) -> None:
         """Makes the variables of the method, for `num_tasks` tasks."""
@@ -141,7 +201,8 @@ class Weighting(keras.layers.Layer):
         losses = ops.where(valid, losses, ops.ones_like(losses))
 
         def step():
-            weights = self._weigh(losses, gramian)
+            self._count_first_losses(losses)
+            weights = self._weigh(self._above_floor(losses), gramian)
             self.task_weights.assign(weights)
             return ops.logical_and(valid, ops.all(ops.isfinite(weights)))
 
@@ -203,7 +264,7 @@ class Weighting(keras.layers.Layer):
         losses = ops.where(valid, losses, ops.ones_like(losses))
 
         def step():
-            self.update_after_step(losses)
+            self.update_after_step(self._above_floor(losses))
             return valid
 
         self._undo_unless(step)
@@ -278,6 +339,9 @@ class Weighting(keras.layers.Layer):
             for name in inspect.signature(cls.__init__).parameters
         } - {"self", "kwargs"}
         arguments = {name: self._argument(name) for name in sorted(names)}
+        for name, value in self.implied_arguments.items():
+            if arguments.get(name) == value:
+                del arguments[name]
         serialize = keras.saving.serialize_keras_object
         return {**super().get_config(), **serialize(arguments)}
 

@@ -71,6 +71,8 @@ class Wrapper(Weighting):
     needs_epochs = Forwarded(_of_any)
     needs_losses_after = Forwarded(_of_any)
     balances_logarithms = Forwarded(_of_any)
+    divides_by_losses = Forwarded(_of_any)
+    follows_logarithms = Forwarded(_of_any)
     learning_rate_variables = Forwarded(_joined)
     untracked_variables = Forwarded(_join_calls)
     _unguarded_variables = Forwarded(_join_calls)

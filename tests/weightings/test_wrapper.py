@@ -37,6 +37,7 @@ OWN = {
     "aggregate": "is made of forwarded hooks",
     "combining": "looks at the wrapper's variables, which include the parts'",
     "complete_older_state": "Keras loads the parts as layers",
+    "implied_arguments": "are of the wrapper's own constructor",
     "num_newer_variables": "Keras loads the parts as layers",
     "save_own_variables": "Keras saves the parts as layers",
     "load_own_variables": "Keras loads the parts as layers",
