@@ -527,7 +527,8 @@ def test_training(tmp_path_factory, case):
     losses = [history[f"{task}_loss"] for task in case["losses"]]
     if not are_finite(losses):
         assert any("was not finite" in message for message in messages)
-    if case["bad"] in (None, "missing", "missing task"):
+    # The mean over labels of no column is NaN in plain Keras, too.
+    if case["width"] and case["bad"] in (None, "missing", "missing task"):
         assert not is_visible, history
         assert are_finite(parameters)
     elif not are_finite(parameters):

@@ -10,6 +10,10 @@ from keras_mtl.backend import checks
 
 Tensor = Any
 
+# The bounds of log σ in the official code of soft actor-critic: beyond them,
+# one overflow would end learning.
+MIN_LOG_SCALE, MAX_LOG_SCALE = -20.0, 2.0
+
 
 class Agent(keras.layers.Layer):
     """Base class of the soft actor-critic agents that weight the tasks.
@@ -18,8 +22,8 @@ class Agent(keras.layers.Layer):
     weights, transitions and noise, one update of each gives the same result.
 
     - Actor: a network of `T` inputs, `hidden_units` with ReLU and `2 T`
-      outputs, the means μ and log σ (not clipped) of a normal distribution; the
-      action is tanh(μ + σ noise), in (-1, 1).
+      outputs, the means μ and log σ, within [-20, 2], of a normal distribution;
+      the action is tanh(μ + σ noise), in (-1, 1).
     - Twin critics: networks of the `2 T` values (observation, action),
       `hidden_units` with ReLU, and one output. Their targets start as copies.
     - One update, in this order, each step with the results of those before:
@@ -42,6 +46,8 @@ class Agent(keras.layers.Layer):
         target_rate: Share of the critics in each update of the targets.
         target_entropy: Entropy that the temperature keeps, in nats; by default
             `-T`.
+        initial_temperature: The temperature before the first update: what one
+            nat of the policy's entropy is worth in units of the reward.
         epsilon: Adam's ε.
         seed: Integer or `None`, for the first weights of the networks.
 
@@ -56,6 +62,7 @@ class Agent(keras.layers.Layer):
         discount: float = 0.99,
         target_rate: float = 0.005,
         target_entropy: float | None = None,
+        initial_temperature: float = 1.0,
         epsilon: float = 1e-7,
         seed: int | None = None,
         **kwargs: Any,
@@ -70,6 +77,9 @@ class Agent(keras.layers.Layer):
         if target_entropy is not None:
             target_entropy = checks.finite("target_entropy", target_entropy)
         self.target_entropy = target_entropy
+        self.initial_temperature = checks.positive(
+            "initial_temperature", initial_temperature
+        )
         self.epsilon = checks.positive("epsilon", epsilon)
         self.seed = checks.seed("seed", seed)
 

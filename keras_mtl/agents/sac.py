@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_mtl.agents.agent import MAX_LOG_SCALE
+from keras_mtl.agents.agent import MIN_LOG_SCALE
 from keras_mtl.agents.agent import Agent
 from keras_mtl.agents.registry import register
 from keras_mtl.backend.compiling import compiled_reader
@@ -59,7 +61,7 @@ class KerasAgent(Agent):
             "actor": first_weights(rng, self.actor_shapes, actor_limit),
             "critics": critics,
             "targets": critics,
-            "log_temperature": np.zeros(1),
+            "log_temperature": np.log([self.initial_temperature]),
             "updates": np.zeros(()),
         }
         for name in self.learned:
@@ -279,6 +281,7 @@ def draw(
 ) -> tuple[Tensor, Tensor]:
     """Draws actions, shape `(B, T)`, with their log-densities, `(B,)`."""
     mean, log_scale = ops.split(network(actor, observation), 2, axis=-1)
+    log_scale = ops.clip(log_scale, MIN_LOG_SCALE, MAX_LOG_SCALE)
     logits = mean + ops.exp(log_scale) * noise
     return ops.tanh(logits), log_density(logits, log_scale, noise)
 

@@ -1,6 +1,9 @@
+import functools
 from collections.abc import Callable
 from typing import Any
 
+from keras_mtl.agents.agent import MAX_LOG_SCALE
+from keras_mtl.agents.agent import MIN_LOG_SCALE
 from keras_mtl.agents.agent import Agent
 from keras_mtl.agents.legacy_keras import import_tf_agents
 from keras_mtl.agents.legacy_keras import legacy_keras
@@ -70,7 +73,11 @@ class TFAgentsAgent(Agent):
         with tf.init_scope(), legacy_keras():
             self._build_agent(num_tasks)
             self._build_moments()
-            first = KerasAgent(self.hidden_units, seed=self.seed)
+            first = KerasAgent(
+                self.hidden_units,
+                initial_temperature=self.initial_temperature,
+                seed=self.seed,
+            )
             first.build(num_tasks)
             self.set_networks(first.get_networks())
         # The update is compiled even where the model is not: it is some hundred
@@ -118,7 +125,12 @@ class TFAgentsAgent(Agent):
         from tf_agents.agents.sac import tanh_normal_projection_network
         from tf_agents.networks import actor_distribution_network
 
-        projection = tanh_normal_projection_network.TanhNormalProjectionNetwork
+        projection = functools.partial(
+            tanh_normal_projection_network.TanhNormalProjectionNetwork,
+            std_transform=lambda x: tf.exp(
+                tf.clip_by_value(x, MIN_LOG_SCALE, MAX_LOG_SCALE)
+            ),
+        )
         self.actor = actor_distribution_network.ActorDistributionNetwork(
             observation,
             action,

@@ -42,8 +42,8 @@ class IGBv2(IGBv1):
     learning rate. Losses must be positive: a task whose loss is not gets no
     weight in that step, and the agent learns nothing from it.
 
-    - Until `use_epoch`, λ = T softmax(z) with z standard normal, within
-      ±`logit_bound`.
+    - Until `use_epoch`, λ = T softmax(z) with z standard normal. The agent
+      learns from the action that comes closest to z.
     - After `base_epoch`, each batch adds a transition to the replay buffer.
     - From `update_epoch` on, the agent is updated every `update_every` batches.
     - From `use_epoch` on, λ = T softmax(`logit_bound` a) with the agent's
@@ -79,8 +79,10 @@ class IGBv2(IGBv1):
         hidden_units: Sizes of the hidden layers of the agent's networks.
         reward: `"min"` or `"mean"`, over the tasks.
         scale_reward: Whether α multiplies the reward.
-        logit_bound: Largest logit of λ: no two weights differ by more than
-            the factor exp(2 `logit_bound`).
+        logit_bound: Largest logit of the agent's λ: no two of its weights
+            differ by more than the factor exp(2 `logit_bound`).
+        initial_temperature: The agent's temperature before its first update:
+            the reward that one nat of the policy's entropy is worth.
         seed: Integer or `None`. The numbers that are drawn are the same on all
             backends.
         **kwargs: See `Weighting` (`floor`).
@@ -114,6 +116,7 @@ class IGBv2(IGBv1):
         reward: str = "min",
         scale_reward: bool = True,
         logit_bound: float = 3.0,
+        initial_temperature: float = 1.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -133,6 +136,9 @@ class IGBv2(IGBv1):
         self.reward = checks.one_of("reward", reward, ("min", "mean"))
         self.scale_reward = checks.boolean("scale_reward", scale_reward)
         self.logit_bound = checks.positive("logit_bound", logit_bound)
+        self.initial_temperature = checks.positive(
+            "initial_temperature", initial_temperature
+        )
         self.seed = checks.seed("seed", seed)
         self._has_warned = False
         if not self.base_epoch < min(self.update_epoch, self.use_epoch):
@@ -165,6 +171,7 @@ class IGBv2(IGBv1):
             hidden_units=self.hidden_units,
             learning_rate=self.learning_rate,
             discount=self.discount,
+            initial_temperature=self.initial_temperature,
             seed=seed,
         )
         self.learner.build(num_tasks)
@@ -251,15 +258,17 @@ class IGBv2(IGBv1):
         self.update_base(losses, epoch)
         self.update_scale()
         drawn = noise.normal(losses.shape, self.drawn_seed, self.steps)
+        is_random = epoch < self.use_epoch
         action = ops.where(
-            epoch < self.use_epoch,
+            is_random,
             ops.clip(drawn / self.logit_bound, -1.0, 1.0),
             self.learner.act(self.observe(losses), drawn),
         )
+        logits = ops.where(is_random, drawn, self.logit_bound * action)
         self.last_losses.assign(losses)
         self.last_action.assign(action)
         self.steps.assign(self.steps + 1)
-        balanced = shared_by(self.logit_bound * action, losses > TINY)
+        balanced = shared_by(logits, losses > TINY)
         return balanced * inverse(losses)
 
     def update_base(self, losses: Tensor, epoch: Tensor) -> None:
