@@ -71,6 +71,15 @@ def test_a_task_without_labels_keeps_its_logit():
     assert logits[0] != 0.0
 
 
+def test_one_huge_loss_is_a_bounded_change():
+    weighting = FAMO()
+    weighting(np.array([1.0, 2.0], "float32"))
+    weighting.after_step(np.array([1e20, 2.0], "float32"))
+    moments = [np.array(v) for v in weighting.optimizer.variables]
+    # A change of 1 of the log loss, at a weight of 1 / 2.
+    assert max(np.abs(v).max() for v in moments if v.shape) <= 0.1 / 4 + 1e-6
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_non_finite_losses_after_the_step_change_nothing(bad):
     weighting = FAMO()

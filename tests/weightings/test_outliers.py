@@ -14,9 +14,10 @@ from tests.compiled import compiled_call
 
 # Those that remember losses or norms for longer than a few steps.
 REMEMBERING = [
-    *["uncertainty", "imtl_l", "famo", "bandit_mtl", "go4align"],
+    *["uncertainty", "imtl_l", "bandit_mtl", "go4align"],
     *["excess_mtl", "pcd", "moco", "db_mtl", "gradnorm"],
 ]
+# FAMO's many steps after the step are eager here; test_famo.py has the bound.
 OTHERS = {*keras_mtl.weightings.names()} - {*REMEMBERING, "igb_v2"}
 BEFORE, AFTER = 30, 90
 
