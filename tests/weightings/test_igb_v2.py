@@ -89,6 +89,7 @@ def test_has_the_defaults_of_the_paper():
         discount=0.99,
         learning_rate=3e-4,
         hidden_units=[128, 128],
+        initial_temperature=0.2,
         reward="min",
         scale_reward=True,
     )
@@ -104,8 +105,9 @@ def test_a_learning_rate_that_decays_to_zero_has_a_bounded_scale():
     assert np.array(weighting.last_scale) == 16.0
 
 
-def test_first_weights_are_the_softmax_of_normal_numbers():
-    weighting = create()
+@pytest.mark.parametrize("bound", [0.5, 3.0])
+def test_first_weights_are_the_softmax_of_normal_numbers(bound):
+    weighting = create(logit_bound=bound)
     losses = np.full((3, 100, 3), [0.5, 1.0, 20.0], "float32")
     gaps = run(weighting, losses)
     np.testing.assert_allclose(gaps.sum(axis=-1), 3.0, rtol=1e-5)
@@ -124,7 +126,9 @@ def test_first_weights_are_the_softmax_of_normal_numbers():
 def test_remembers_what_the_paper_says(reward, scale_reward):
     epochs = random_epochs()
     rates = [1e-2, 1e-2, 4e-3, 4e-3, 1e-3, 1e-3]
-    weighting = create(reward=reward, scale_reward=scale_reward)
+    # No normal number of the random phase is beyond this bound.
+    options = dict(reward=reward, scale_reward=scale_reward, logit_bound=5.0)
+    weighting = create(**options)
     gaps = run(weighting, epochs, rates if scale_reward else None)
     relative = epochs / epochs[1].astype("float64").mean(axis=0)
     relative = relative[1:].reshape(-1, 3)[3:]  # From the base epoch's last.
@@ -188,7 +192,7 @@ def test_the_agent_gives_the_weights_from_use_epoch_on():
     x = losses / epochs[1].mean(axis=0)
     for kernel, bias in zip(actor[:-2:2], actor[1:-2:2]):
         x = np.maximum(x @ kernel + bias, 0.0)
-    logits = 3.0 * np.tanh((x @ actor[-2] + actor[-1])[:3])
+    logits = weighting.logit_bound * np.tanh((x @ actor[-2] + actor[-1])[:3])
     expected = 3 * np.exp(logits) / np.exp(logits).sum()
     found = caller(weighting)(losses) * losses
     np.testing.assert_allclose(found, expected, rtol=1e-4)
