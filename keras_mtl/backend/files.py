@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import pathlib
 
 from keras_mtl.backend.keras_internals import is_remote_path
 
@@ -27,6 +28,41 @@ def _nan_to_null(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+@contextlib.contextmanager
+def reading(path, expected):
+    """Lets a `ValueError` name the file, whatever a reader of it raises.
+
+    NumPy and the standard library raise all kinds of errors where bytes are not
+    as they were, and a `MemoryError` where they declare a huge array. What
+    the system says of a file, such as that it is not there, stays as it is.
+
+    Args:
+        path: Path of the file.
+        expected: What the file should be.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise ValueError(
+            f"Expected {os.fspath(path)} to be {expected}. "
+            f"Received: {received(error)}"
+        ) from error
+
+
+def read_text(path, encoding="utf-8"):
+    """Returns a text, in which every line ends with a line feed."""
+    try:
+        return pathlib.Path(path).read_text(encoding)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"Expected {os.fspath(path)} to be a text in {encoding}. "
+            f"Received: line {line}, {received(error)}"
+        ) from error
 
 
 def write(path, text):

@@ -233,7 +233,7 @@ def _read(path):
         if label.strip() not in ("0", "1") or not tab:
             raise ValueError(
                 "Expected each line to be a label, 0 or 1, a tab and a text. "
-                f"Received: line {number} of {path.name}, {line[:60]!r}"
+                f"Received: line {number} of {path}, {line[:60]!r}"
             )
         rows.append((int(label), text.strip()))
     return rows

@@ -20,6 +20,7 @@ References:
 """
 
 import csv
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_mtl.backend.files import read_text
 from keras_mtl.datasets.task_data import TaskData
 
 
@@ -275,34 +277,36 @@ def _load(folder, task, name):
             f"data_dir={str(folder)!r}"
         )
     rows = _read_rows(path, task)
-    columns = [[row[name] for row in rows] for name in task.sentences]
-    try:
-        labels = [_parse(row[task.label], task) for row in rows]
-    except ValueError as error:
-        raise ValueError(f"The file {path}: {error}") from error
+    columns = [[row[name] for _, row in rows] for name in task.sentences]
     return Examples(
         columns[0],
         columns[1] if len(columns) > 1 else None,
-        np.array(labels, "int32" if task.classes else "float32"),
+        np.array(
+            [_parse(row[task.label], task, path, line) for line, row in rows],
+            "int32" if task.classes else "float32",
+        ),
     )
 
 
 def _read_rows(path, task):
-    """Returns the whole lines of a file, a list of dicts."""
+    """Returns the whole lines of a file, a list of `(number, dict)`."""
     # MRPC begins with a byte order mark.
-    with open(path, encoding="utf-8-sig") as file:
-        reader = csv.DictReader(
-            file, task.columns, delimiter="\t", quoting=csv.QUOTE_NONE
-        )
-        needed = {*task.sentences, task.label}
-        if not needed <= set(reader.fieldnames or ()):
-            raise ValueError(
-                f"Expected {path} to have the columns {sorted(needed)}, with "
-                f"tabs between them. Received: {reader.fieldnames}"
-            )
-        # The reader sets None where a line has too few fields, or too many.
-        rows = list(reader)
-    whole = [row for row in rows if None not in (*row, *row.values())]
+    reader = csv.DictReader(
+        io.StringIO(read_text(path, "utf-8-sig")),
+        task.columns,
+        delimiter="\t",
+        quoting=csv.QUOTE_NONE,
+    )
+    try:
+        _check_columns(reader.fieldnames, path, task)
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(
+            f"Expected {path} to have lines with tabs between their fields. "
+            f"Received: line {reader.line_num + 1}, {error}"
+        ) from error
+    # The reader sets None where a line has too few fields, or too many.
+    whole = [(i, x) for i, x in rows if None not in (*x, *x.values())]
     if not whole:
         raise ValueError(
             f"Expected {path} to have lines of {len(reader.fieldnames)} "
@@ -317,18 +321,31 @@ def _read_rows(path, task):
     return whole
 
 
-def _parse(label, task):
+def _check_columns(found, path, task):
+    needed = {*task.sentences, task.label}
+    if not needed <= {*(found or ())}:
+        raise ValueError(
+            f"Expected {path} to have the columns {sorted(needed)}, with tabs "
+            f"between them. Received: {found}"
+        )
+
+
+def _parse(label, task, path, line):
+    try:
+        if task.classes:
+            return task.classes.index(label)
+        # NaN is not from 0 to 5 either.
+        if 0 <= float(label) <= 5:
+            return float(label)
+    except ValueError:
+        pass
+    expected = "from 0 to 5"
     if task.classes:
-        if label not in task.classes:
-            raise ValueError(
-                f"Expected labels out of {list(task.classes)}. "
-                f"Received: {label!r}"
-            )
-        return task.classes.index(label)
-    value = float(label)
-    if not 0 <= value <= 5:
-        raise ValueError(f"Expected labels from 0 to 5. Received: {label!r}")
-    return value
+        expected = f"out of {list(task.classes)}"
+    raise ValueError(
+        f"Expected labels {expected}. "
+        f"Received: {label[:60]!r} in line {line} of {path}"
+    )
 
 
 def _scipy_stats():

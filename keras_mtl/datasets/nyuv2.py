@@ -9,16 +9,47 @@ Reference:
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from keras_mtl.backend.files import reading
 from keras_mtl.datasets.task_data import TaskData
 
 TASKS = ("segmentation", "depth", "normal")
 CLASSES = 13
 
-_FILES = ("image", "label", "depth", "normal")
+
+class _Kind(NamedTuple):
+    """What the arrays in one of the folders have.
+
+    Attributes:
+        channels: The last axes that they may have.
+        values: What their values are.
+        is_wrong: Function of finite numbers: whether they are other values.
+    """
+
+    channels: tuple
+    values: str
+    is_wrong: Callable = np.zeros_like
+
+
+_KINDS = {
+    "image": _Kind(((3,),), "finite numbers"),
+    "label": _Kind(
+        ((),),
+        f"classes from 0 to {CLASSES - 1}, or -1 where there is none",
+        lambda x: (x >= CLASSES) | (x != np.rint(x)),
+    ),
+    "depth": _Kind(
+        ((1,), ()),
+        "depths that are finite, and 0 where there is none",
+        lambda x: x < 0,
+    ),
+    "normal": _Kind(((3,),), "finite numbers, and zeros where there is none"),
+}
 
 
 def load_data(
@@ -61,7 +92,9 @@ def load_data(
 
     Raises:
         FileNotFoundError: `data_dir` has no such files.
-        ValueError: A split would be empty.
+        ValueError: A split would be empty, or a file is not whole, or has
+            another shape or values that are none of those: NaN or infinity, a
+            class above 12, a negative depth.
     """
     folder = Path(data_dir).expanduser()
     train = _read_split(folder / "train", images)
@@ -86,25 +119,11 @@ def _take(split, indices):
 
 
 def _read_split(folder, count):
-    # The numbers are compared, since the name "10.npy" comes before "9.npy".
-    paths = sorted(
-        (folder / "image").glob("*.npy"), key=lambda path: int(path.stem)
-    )
-    if not paths:
-        raise FileNotFoundError(
-            "Expected `data_dir` to be a folder with the files "
-            "`{train,val}/{image,label,depth,normal}/<i>.npy`. "
-            f"Received: data_dir={str(folder.parent)!r}, without images in "
-            f"{folder.name!r}"
-        )
+    paths = _numbered_images(folder)[:count]
+    size = _read(paths[0]).shape[:2]
     image, label, depth, normal = (
-        np.stack(
-            [
-                np.load(folder / kind / p.name, allow_pickle=False)
-                for p in paths[:count]
-            ]
-        ).astype("float32")
-        for kind in _FILES
+        np.stack([_read_checked(folder / kind / p.name, size) for p in paths])
+        for kind in _KINDS
     )
     depth = depth.reshape(*label.shape, 1)
     has_normal = np.any(normal != 0, axis=-1, keepdims=True)
@@ -113,3 +132,49 @@ def _read_split(folder, count):
         "depth": np.where(depth == 0, np.float32("nan"), depth),
         "normal": np.where(has_normal, normal, np.float32("nan")),
     }
+
+
+def _numbered_images(folder):
+    paths = list((folder / "image").glob("*.npy"))
+    if not paths:
+        raise FileNotFoundError(
+            "Expected `data_dir` to be a folder with the files "
+            "`{train,val}/{image,label,depth,normal}/<i>.npy`. "
+            f"Received: data_dir={str(folder.parent)!r}, without images in "
+            f"{folder.name!r}"
+        )
+    for path in paths:
+        if not (path.stem.isascii() and path.stem.isdigit()):
+            raise ValueError(
+                "Expected the names of images to be `<i>.npy`, with a number. "
+                f"Received: {path}"
+            )
+    # The numbers are compared, since the name "10.npy" comes before "9.npy".
+    return sorted(paths, key=lambda path: int(path.stem))
+
+
+def _read(path):
+    with reading(path, "a whole array of numbers, written by `numpy.save`"):
+        array = np.load(path, allow_pickle=False)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"an array of the type {array.dtype}")
+        # A number that is too large is infinity, which is refused.
+        with np.errstate(over="ignore"):
+            return array.astype("float32")
+
+
+def _read_checked(path, size):
+    array, kind = _read(path), _KINDS[path.parent.name]
+    shapes = [(*size, *channels) for channels in kind.channels]
+    if len(size) < 2 or array.shape not in shapes:
+        raise ValueError(
+            f"Expected {path} to have the shape {shapes[0]}, as the first "
+            f"image of its split has {size}. Received: {array.shape}"
+        )
+    wrong = ~np.isfinite(array) | kind.is_wrong(array).astype(bool)
+    if np.any(wrong):
+        raise ValueError(
+            f"Expected {path} to have {kind.values}. "
+            f"Received: {array[wrong][0]}"
+        )
+    return array

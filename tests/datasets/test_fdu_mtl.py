@@ -172,7 +172,7 @@ def test_wrong_tasks(data_dir, tasks):
 def test_other_layout(data_dir, broken):
     write(data_dir, "books", "train", [line("books", 0), broken])
     with pytest.raises(
-        ValueError, match="a label, 0 or 1, .*line 2 of books.task.train"
+        ValueError, match="a label, 0 or 1, .*line 2 of .*books.task.train"
     ):
         load(data_dir)
 

@@ -141,9 +141,17 @@ def test_unknown_task(data_dir):
         ("SST-2", "text,label", ["A.,1"], "columns.*sentence.*Received"),
         ("SST-2", "sentence\tlabel", ["A."], "2 fields. Received: 2 lines"),
         ("SST-2", "sentence\tlabel", ["A.\t2"], "'0', '1'.*Received: '2'"),
-        ("RTE", HEADERS["RTE"], ["0\tA.\tB.\tyes"], "train.tsv.*'yes'"),
-        ("STS-B", HEADERS["STS-B"], ["0\tn\tA.\tB.\thigh"], "STS-B.*'high'"),
+        (
+            "RTE",
+            HEADERS["RTE"],
+            ["0\tA.\tB.\tyes"],
+            "'yes' in line 2 of .*train.tsv",
+        ),
+        ("STS-B", HEADERS["STS-B"], ["0\tn\tA.\tB.\thigh"], "'high'.*STS-B"),
         ("STS-B", HEADERS["STS-B"], ["0\tn\tA.\tB.\t5.5"], "0 to 5.*'5.5'"),
+        ("STS-B", HEADERS["STS-B"], ["0\tn\tA.\tB.\tnan"], "0 to 5.*'nan'"),
+        ("SST-2", "sentence\tlabel", ["A" * 200000 + "\t1"], "line 2, field"),
+        ("SST-2", "sentence" * 20000, ["A.\t1"], "line 1, field larger"),
     ],
 )
 def test_other_layouts(tmp_path, folder, header, rows, message):
@@ -151,6 +159,13 @@ def test_other_layouts(tmp_path, folder, header, rows, message):
     task = {folder: task for task, folder in FOLDERS.items()}[folder]
     with pytest.raises(ValueError, match=message):
         glue.load_data(data_dir, [task])
+
+
+def test_other_encoding(data_dir):
+    path = data_dir / "CoLA" / "train.tsv"
+    path.write_bytes(path.read_bytes() + "x\t1\t\tCaf\xe9.\n".encode("latin1"))
+    with pytest.raises(ValueError, match=f"{path} .*in utf-8.*: line 4, "):
+        glue.load_data(data_dir, ["cola"])
 
 
 def test_empty_file(tmp_path):

@@ -99,3 +99,86 @@ def test_missing_files(tmp_path):
 def test_empty_split(data_dir, validation):
     with pytest.raises(ValueError, match=f"Received: validation={validation}"):
         nyuv2.load_data(data_dir, validation=validation)
+
+
+def changed(*index, to):
+    def change(path):
+        array = np.load(path).astype("float64")
+        array[index] = to
+        np.save(path, array)
+
+    return change
+
+
+def declares(shape):
+    """A file of a few bytes that says to have a huge array."""
+
+    def change(path):
+        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}"
+        text = header.ljust(117) + "\n"
+        start = np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little")
+        path.write_bytes(start + text.encode() + bytes(80))
+
+    return change
+
+
+def saves(array):
+    return lambda path: np.save(path, array)
+
+
+def zipped(path):
+    with open(path, "wb") as file:
+        np.savez(file, np.ones((HEIGHT, WIDTH)))
+
+
+BROKEN = {
+    "class above 12": ("label", changed(0, 1, to=13), "0 to 12.*: 13"),
+    "half a class": ("label", changed(0, 1, to=2.5), "0 to 12.*: 2.5"),
+    "no class": ("label", changed(0, 1, to=np.nan), "0 to 12.*: nan"),
+    "color": ("image", changed(0, 1, 2, to=np.inf), "finite.*: inf"),
+    "large color": ("image", changed(0, 1, 2, to=1e39), "finite.*: inf"),
+    "depth": ("depth", changed(0, 1, 0, to=np.nan), "depths.*: nan"),
+    "negative depth": ("depth", changed(0, 1, 0, to=-2), "depths.*: -2"),
+    "normal": ("normal", changed(0, 1, 0, to=-np.inf), "finite.*: -inf"),
+    "shape": ("depth", saves(np.ones((HEIGHT, WIDTH, 2))), r"\(3, 4, 1\)"),
+    "sizes": ("label", saves(np.ones((HEIGHT, WIDTH + 1))), r"\(3, 4\)"),
+    "flat": ("image", saves(np.ones(12)), "shape"),
+    "text": ("label", saves(np.full((HEIGHT, WIDTH), "1")), "type <U1"),
+    "objects": ("label", saves(np.full((HEIGHT, WIDTH), None)), "Object"),
+    "empty": ("image", lambda path: path.write_bytes(b""), "EOFError"),
+    "huge": ("image", declares((10**13, 3)), "MemoryError"),
+    "zip": ("label", zipped, "AttributeError"),
+    "cut zip": ("label", lambda p: p.write_bytes(b"PK\3\4"), "BadZipFile"),
+}
+
+
+@pytest.mark.parametrize("number", [0, 3])
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_file(case, number, data_dir):
+    kind, change, message = BROKEN[case]
+    path = data_dir / "val" / kind / f"{number}.npy"
+    change(path)
+    with pytest.raises(ValueError, match=f"Expected {path} .*{message}"):
+        nyuv2.load_data(data_dir, validation=2)
+
+
+def test_an_image_without_a_number(data_dir):
+    path = data_dir / "train" / "image" / "._1.npy"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"Received: {path}"):
+        nyuv2.load_data(data_dir)
+
+
+def test_a_missing_label(data_dir):
+    path = data_dir / "train" / "depth" / "7.npy"
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=str(path)):
+        nyuv2.load_data(data_dir)
+
+
+def test_depth_without_a_last_axis(data_dir):
+    expected = nyuv2.load_data(data_dir, validation=2)
+    for path in data_dir.glob("*/depth/*.npy"):
+        np.save(path, np.load(path)[..., 0])
+    for split, other in zip(nyuv2.load_data(data_dir, validation=2), expected):
+        np.testing.assert_array_equal(split[1]["depth"], other[1]["depth"])

@@ -247,6 +247,15 @@ def test_cache_of_other_files_is_not_used(load, tmp_path, rows):
     assert 40 in indices_of_all(load())
 
 
+def test_cache_of_a_file_of_the_same_size_is_not_used(load, tmp_path):
+    before = load()
+    path = tmp_path / "csv" / "qm9_part1.csv"
+    times = os.stat(path)
+    path.write_text(path.read_text().replace("13.21", "99.99"))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert load()[3]["alpha"] != before[3]["alpha"]
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:1000])
 
@@ -363,24 +372,37 @@ def test_headers_that_differ(tmp_path, rows):
     data_dir = write(tmp_path, rows)
     path = data_dir / "qm9_part2.csv"
     path.write_text(path.read_text().replace("Index", "Number"))
-    with pytest.raises(ValueError, match="one and the same header"):
+    with pytest.raises(ValueError, match=f"same header.*{path}: '.*Number"):
         qm9.load_data(10, data_dir=data_dir, cache_dir=tmp_path)
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        row(7, ["H", "Xe"], "[[0.,0.,0.],[0.,0.,1.]]", METHANE),
-        row(7, ["H", "F"], "[[0.,0.,0.]]", METHANE),
-        row(7, ["H", "F"], "[[0.,0.,0.],[0.,0.,x]]", METHANE),
-        row(7, ["H", "F"], "[[0.,0.,0.],[0.,0.,1.]]", METHANE[:-9]),
-        row(7, 30 * ["H"], [[0.0, 0.0, float(i)] for i in range(30)], METHANE),
-    ],
-    ids=["element", "positions", "number", "cut", "too many atoms"],
-)
-def test_broken_row(tmp_path, rows, broken):
-    data_dir = write(tmp_path, [*rows, broken])
-    with pytest.raises(ValueError, match="row of QM9.*Received.*000007"):
+HF = "[[0.,0.,0.],[0.,0.,1.]]"
+BROKEN = {
+    "element": row(7, ["H", "Xe"], HF, METHANE),
+    "positions": row(7, ["H", "F"], "[[0.,0.,0.]]", METHANE),
+    "number": row(7, ["H", "F"], HF.replace("1.", "x"), METHANE),
+    "cut": row(7, ["H", "F"], HF, METHANE[:-9]),
+    "too many atoms": row(
+        7, 30 * ["H"], [[0.0, 0.0, float(i)] for i in range(30)], METHANE
+    ),
+    "too many cells": row(7, ["H", "F"], HF, METHANE + ",1."),
+    "not a number": row(7, ["H", "F"], HF, METHANE.replace("0.1171", "nan")),
+    "infinite": row(7, ["H", "F"], HF, METHANE.replace("0.1171", "-inf")),
+    "too large": row(7, ["H", "F"], HF, METHANE.replace("0.1171", "1e36")),
+    "not a position": row(7, ["H", "F"], HF.replace("1.", "nan"), METHANE),
+    "far away": row(7, ["H", "F"], HF.replace("1.", "1*^39"), METHANE),
+    "open quotation": row(7, ["H", "F"], HF, METHANE).replace(']]"', "]]"),
+    "long": row(7, ["H", "F"], HF, METHANE) + 200000 * "0",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_row(kind, tmp_path, rows):
+    data_dir = write(tmp_path, [*rows, BROKEN[kind]])
+    path = data_dir / "qm9_part3.csv"
+    with pytest.raises(
+        ValueError, match=f"row of QM9.*Received: line 14 of {path}, .*000007"
+    ):
         qm9.load_data(None, data_dir=data_dir, cache_dir=tmp_path)
 
 
