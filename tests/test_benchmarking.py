@@ -75,7 +75,9 @@ def run(weightings=("equal", "random"), model_class=ScriptedModel, **arguments):
         **arguments,
     }
     arguments.setdefault("build", lambda: build(model_class))
-    return benchmark(weightings=list(weightings), **arguments)
+    if not isinstance(weightings, dict):
+        weightings = list(weightings)
+    return benchmark(weightings=weightings, **arguments)
 
 
 # Training
@@ -595,6 +597,79 @@ def test_a_truncated_line_is_repeated(tmp_path, kept):
     assert path.read_text().splitlines(keepends=True)[:3] == lines
     run(path=path)
     assert ScriptedModel.runs == []
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    "kept, end",
+    [
+        (1, "\n"),
+        (1, ""),
+        (10, ""),
+        (40, "\n"),
+        (40, ""),
+        (300, "{half}"),
+        (-3, ""),
+    ],
+)
+def test_half_a_line_in_the_middle_is_repeated(tmp_path, kept, end):
+    path = tmp_path / "runs.jsonl"
+    # A label that looks like the beginning of a line.
+    weightings = {"equal": "equal", 'a}\\"{"label": ': "random"}
+    run(weightings=weightings, path=path)
+    first, second, *others = path.read_text().splitlines(keepends=True)
+    half = second[:kept]
+    end = end.format(half=half)
+    path.write_text(first + half + end + "".join(others))
+    with pytest.warns(UserWarning, match="Line 2 of .* is not whole"):
+        result = run(weightings=weightings, path=path)
+    assert ScriptedModel.runs == ["Random"]
+    assert len(result.records) == 4
+    *lines, _ = path.read_text().splitlines(keepends=True)
+    assert lines == [first, *others]
+    run(weightings=weightings, path=path)
+    assert ScriptedModel.runs == []
+
+
+def changed_record(**changes):
+    def change(line):
+        return json.dumps(json.loads(line) | changes)
+
+    return change
+
+
+BROKEN_LINES = {
+    "a byte": lambda line: line.replace('"seed": ', '"seed"; '),
+    "a bracket": lambda line: line.replace('"metrics": {', '"metrics": '),
+    "deep": lambda line: '{"label": ' + 5000 * "[" + 5000 * "]" + "}",
+    "deep settings": lambda line: line.replace(
+        '"settings": {',
+        '"settings": {"a": ' + 300 * "[" + "0" + 300 * "]" + ", ",
+    ),
+    "label": changed_record(label={}),
+    "seed": changed_record(seed=[0]),
+    "infinite seed": changed_record(seed=math.inf),
+    "metrics": changed_record(metrics={"loss": "low"}),
+    "nested metrics": changed_record(metrics={"loss": {"a": 1.0}}),
+    "large": changed_record(metrics={"loss": 10**400}),
+    "history": changed_record(history=[1.0]),
+    "seconds": changed_record(seconds="1"),
+    "settings": changed_record(settings=["weighting"]),
+}
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("kind", BROKEN_LINES)
+def test_a_broken_line_is_named(tmp_path, kind):
+    path = tmp_path / "runs.jsonl"
+    run(path=path)
+    lines = path.read_text().splitlines()
+    lines[2] = BROKEN_LINES[kind](lines[2])
+    text = "\n".join(lines) + "\n"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"Expected {path} .*: line 3, "):
+        run(path=path)
+    assert path.read_text() == text
 
 
 @pytest.mark.any_backend

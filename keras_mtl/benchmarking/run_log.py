@@ -1,6 +1,8 @@
+import contextlib
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +15,11 @@ from keras_mtl.metrics import metric_values
 
 # The line of a run begins with this.
 _LINE_START = '{"label": '
+_LATER_START = re.compile("(?<=.)" + re.escape(_LINE_START))
+# A string of JSON, whose end may be missing.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*("|\\?$)')
+# Settings are nested less deeply than this. Python fails at 1000.
+_MAX_DEPTH = 100
 
 
 class RunLog:
@@ -83,44 +90,95 @@ class RunLog:
 
 
 def _read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Reads the runs of a file; removes a last line that is not whole."""
+    """Reads the runs of a file; removes lines that a kill has cut."""
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     # A file that cannot be written fails here, before the first run.
     with open(path, "a+", encoding="utf-8", errors="replace") as file:
         file.seek(0)
         *lines, rest = file.read().split("\n")
-    records = [_parse(line, path) for line in lines]
+    if rest and not _begins_as_run(rest):
+        # This is another file: it is refused.
+        lines.append(rest)
+    whole, cut = {}, []
+    for number, line in enumerate(lines, 1):
+        try:
+            runs = _runs_in(line)
+        except Exception as error:
+            raise ValueError(
+                f"Expected {path} to be a new file, or one with the runs of a "
+                f"benchmark. Received: line {number}, {line[:60]!r}, "
+                f"{files.received(error)}"
+            ) from error
+        whole.update(runs)
+        if list(runs) != [line]:
+            cut.append(f"Line {number}")
     if rest:
-        if not rest.startswith(_LINE_START[: len(rest)]):
-            _parse(rest, path)
+        cut.append("The last line")
+    for line in cut:
         warnings.warn(
-            f"The last line of {path} is not whole: its run is repeated.",
-            stacklevel=4,
+            f"{line} of {path} is not whole: its run is repeated.", stacklevel=4
         )
-        files.write(path, "".join(line + "\n" for line in lines))
-    return records
+    if cut:
+        files.write(path, "".join(text + "\n" for text in whole))
+    return list(whole.values())
 
 
-def _parse(line: str, path: str) -> dict[str, Any]:
+def _runs_in(line: str) -> dict[str, dict[str, Any]]:
+    """Returns the runs that are whole in a line, dict of text to record.
+
+    Where a process was killed while it wrote, and another one went on, the line
+    of a run follows half a line.
+    """
     try:
-        record = json.loads(line)
-        for values in (record["metrics"], record["history"]):
-            for key, value in values.items():
-                values[key] = _null_to_nan(value)
-        record["seed"], record["label"], record["settings"]["weighting"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"Expected {path} to be a new file, or one with the runs of a "
-            f"benchmark. Received: the line {line[:60]!r}"
-        ) from error
+        return {line: _parse(line)}
+    except Exception:
+        starts = [match.start() for match in _LATER_START.finditer(line)]
+        for start in reversed(starts):
+            with contextlib.suppress(Exception):
+                last = {line[start:]: _parse(line[start:])}
+                return {**_runs_in(line[:start]), **last}
+        if any(map(_is_cut, (line, line[(starts or [0])[-1] :]))):
+            return {}
+        raise
+
+
+def _begins_as_run(text: str) -> bool:
+    return bool(text) and text.startswith(_LINE_START[: len(text)])
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a run begins, and its JSON lacks an end."""
+    outside = _STRING.sub("", text)
+    return _begins_as_run(text) and (
+        outside.count("{") > outside.count("}") or len(text) < len(_LINE_START)
+    )
+
+
+def _parse(line: str) -> dict[str, Any]:
+    """Returns a record, or raises one of many errors."""
+    record = json.loads(line)
+    if max(map(len, metric_values.flatten(record))) > _MAX_DEPTH:
+        raise ValueError("deeply nested JSON")
+    for values in (record["metrics"], record["history"]):
+        for key, value in values.items():
+            values[key] = _numbers(value)
+    for key in ("seconds", "seconds_per_step"):
+        record[key] = _numbers(record[key])
+    for key, kind in (("label", str), ("seed", int), ("epochs", int)):
+        if not isinstance(record[key], kind):
+            raise TypeError(f"`{key}` is {record[key]!r}")
+    record["settings"]["weighting"]
     return record
 
 
-def _null_to_nan(value: Any) -> Any:
+def _numbers(value: Any) -> Any:
+    """Converts numbers to floats, and null to NaN."""
     if isinstance(value, list):
-        return [_null_to_nan(item) for item in value]
-    return math.nan if value is None else value
+        return [_numbers(item) for item in value]
+    if isinstance(value, str):
+        raise TypeError(f"the text {value[:60]!r} in place of a number")
+    return math.nan if value is None else float(value)
 
 
 def _differences(old: dict, new: dict) -> list[str]:
