@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_mtl.backend.files import reading
 from keras_mtl.selection import log_file
 
 
@@ -236,11 +237,9 @@ class SelectionLog:
             ValueError: If the file is not a whole file of a log.
         """
         tasks, state = log_file.read(path)
-        try:
+        with reading(path, log_file.EXPECTED):
             log = cls(tasks)
             log.set_state(state)
-        except (ValueError, TypeError) as error:
-            raise log_file.foreign(path, error) from error
         return log
 
     def _check_state(self, state):

@@ -102,6 +102,21 @@ def encrypted():
     return bytes(content)
 
 
+def huge():
+    """Declares 80 TB, of which there are 56 bytes."""
+    shapes = b"(7,), }" + 12 * b" ", b"(9999999999999,), }"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("format.npy", npy(np.zeros(7)).replace(*shapes))
+    return file.getvalue()
+
+
+def compressed_by_another_method():
+    content = bytearray(npz(format="a"))
+    content[8] = content[content.index(b"PK\x01\x02") + 10] = 99
+    return bytes(content)
+
+
 def other_zip():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -124,6 +139,9 @@ def other_zip():
         npz(format="keras_mtl.SelectionLog 1", tasks="no JSON"),
         npz(format="keras_mtl.SelectionLog 1", tasks='["a", "b"]'),
         npz(format="keras_mtl.SelectionLog 1", tasks="3"),
+        npz(format="keras_mtl.SelectionLog 1", tasks=5000 * "["),
+        huge(),
+        compressed_by_another_method(),
         other_zip(),
         encrypted(),
     ],
