@@ -19,6 +19,7 @@ from keras_mtl.metrics.task_means import TaskMeans
 from keras_mtl.saving import compile_config
 from keras_mtl.saving import exporting
 from keras_mtl.saving.checkpointing import Checkpointing
+from keras_mtl.saving.checkpointing import check_files
 from keras_mtl.saving.saved_state import SavedState
 from keras_mtl.selection.task_sampler import TaskSampler
 from keras_mtl.training import fit_arguments
@@ -356,6 +357,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             if name not in ("self", "weighting", "__class__")
         }
         self._assert_compile_called("fit")
+        check_files(callbacks)
         if weighting is not None:
             with replicas.scope(self):
                 self._set_weighting(weightings.get(weighting))

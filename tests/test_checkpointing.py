@@ -294,3 +294,27 @@ def test_other_numbers_of_seeds_and_files_without(tmp_path):
     # The network is loaded by plain Keras, too.
     plain.load_weights(tmp_path / "2.weights.h5")
     np.testing.assert_array_equal(plain.weights[0], expected[0])
+
+
+def test_hdf5_is_refused_before_a_training(tmp_path):
+    model = killed.make_model()
+    path = tmp_path / "best.h5"
+    path.write_text("here before")
+    config = model.get_compile_config()
+    message = f"Expected a file `.keras`: .*Received: {path}"
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    checkpoint = keras.callbacks.ModelCheckpoint(path)
+    for callbacks in (checkpoint, [[checkpoint]]):
+        with pytest.raises(ValueError, match=message):
+            model.fit(killed.X, killed.Y, callbacks=callbacks, verbose=0)
+    assert path.read_text() == "here before"
+    assert keras.ops.convert_to_numpy(model.optimizer.iterations) == 0
+    with pytest.raises(ValueError, match="Expected a file `.keras`"):
+        keras.saving.save_model(model, tmp_path / "other.h5")
+    # Keras takes the optimizer out of what it writes to such a file.
+    assert model.get_compile_config() == config
+    weights = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.weights.h5", save_weights_only=True
+    )
+    killed.fit(model, killed.batches(), [weights], epochs=1)

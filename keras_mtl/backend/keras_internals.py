@@ -13,6 +13,7 @@ to keep: the model `_flatten_metrics_in_order` and `_get_metrics_result_or_logs`
 """
 
 import keras
+from keras.src.backend.common import global_state as _global_state
 from keras.src.backend.common import stateless_scope as _stateless_scope
 from keras.src.losses import loss as _loss
 from keras.src.models import functional as _functional
@@ -198,3 +199,11 @@ def sync_state(model):
         if hasattr(model, name):
             getattr(model, name)()
             return
+
+
+def writes_hdf5_model() -> bool:
+    """Whether a model is being written to, or read from, a file `.h5`.
+
+    Since 3.0.
+    """
+    return bool(_global_state.get_global_attribute("use_legacy_config", False))

@@ -3,11 +3,16 @@ import functools
 import os
 from typing import Any
 
+import keras
+
 from keras_mtl.backend.files import BrokenFileError
 from keras_mtl.backend.files import is_local
 from keras_mtl.backend.files import received
 from keras_mtl.backend.files import replacing
 from keras_mtl.backend.keras_internals import ask_to_overwrite
+from keras_mtl.backend.keras_internals import writes_hdf5_model
+
+HDF5 = (".h5", ".hdf5")
 
 
 class Checkpointing:
@@ -28,13 +33,25 @@ class Checkpointing:
 
         A `.keras` file on this machine is written whole or not at all: a kill
         meanwhile leaves the file as it was.
+
+        Raises:
+            ValueError: If the file ends in `.h5` or `.hdf5`, the old format of
+                Keras, which has no place for a weighting.
         """
+        if zipped is not False:
+            _check_is_not_hdf5(filepath)
         write = functools.partial(super().save, zipped=zipped, **kwargs)
         if zipped is False or not is_local(filepath, ".keras"):
             write(filepath, overwrite=overwrite)
         elif overwrite or _may_replace(filepath):
             with replacing(filepath) as temporary:
                 write(temporary)
+
+    def get_config(self) -> dict[str, Any]:
+        # `keras.saving.save_model` does not call `save`.
+        if writes_hdf5_model():
+            raise ValueError(_NO_HDF5.format(received="a file `.h5`"))
+        return super().get_config()
 
     def save_weights(
         self,
@@ -70,6 +87,33 @@ class Checkpointing:
         is_known = is_local(filepath, (".weights.h5", ".keras"))
         with _errors_that_name(filepath if is_known else None):
             super().load_weights(filepath, skip_mismatch, **kwargs)
+
+
+_NO_HDF5 = (
+    "Expected a file `.keras`: the format HDF5 (`.h5`, `.hdf5`) has no place "
+    "for a weighting, and `load_model` would refuse the file. For the weights "
+    "alone, `save_weights` takes a file `.weights.h5`. Received: {received}"
+)
+
+
+def check_files(callbacks: Any) -> None:
+    """Raises an error if a callback is to write what could not be loaded.
+
+    It would be raised at the end of the first epoch otherwise.
+
+    Args:
+        callbacks: As of `fit`.
+    """
+    callbacks = getattr(callbacks, "callbacks", callbacks)
+    for callback in keras.tree.flatten(callbacks):
+        if isinstance(callback, keras.callbacks.ModelCheckpoint):
+            if not callback.save_weights_only:
+                _check_is_not_hdf5(callback.filepath)
+
+
+def _check_is_not_hdf5(path):
+    if str(path).endswith(HDF5):
+        raise ValueError(_NO_HDF5.format(received=path))
 
 
 @contextlib.contextmanager
