@@ -6,6 +6,12 @@ from keras_mtl.backend.array_slices import ArraySlices
 from keras_mtl.backend.array_slices import shuffled_order
 from keras_mtl.backend.keras_internals import can_convert_arrays
 
+_ONE_WORKER = (
+    "Expected `ShuffledBatches` to have one worker in this process, since "
+    "others would take batches before their epoch begins, in another order. "
+    "Received: {}"
+)
+
 
 class ShuffledBatches(keras.utils.PyDataset):
     """Arrays in batches, in an order that is the same after a restart.
@@ -19,6 +25,9 @@ class ShuffledBatches(keras.utils.PyDataset):
     `MultiTaskModel.fit` calls `set_epoch` before each epoch; another training
     loop calls it itself, as with `DistributedSampler` of PyTorch, and leaves
     the order of the batches as it is (`shuffle=False` in `keras.Model.fit`).
+
+    Its one worker cannot be made several: Keras lets them take batches of an
+    epoch before that begins, and so in the order of the epoch before.
 
     Args:
         x: Inputs, an array or a structure of arrays, as of `fit`.
@@ -38,7 +47,8 @@ class ShuffledBatches(keras.utils.PyDataset):
 
     Raises:
         ValueError: If the data are no arrays of the same length, or the batch
-            size or the seed is not as said.
+            size or the seed is not as said; if `workers` is set to more than
+            one, or `use_multiprocessing` to true.
     """
 
     def __init__(
@@ -70,6 +80,26 @@ class ShuffledBatches(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.seed = seed
         self.set_epoch(0)
+
+    @property
+    def workers(self) -> int:
+        return super().workers
+
+    @workers.setter
+    def workers(self, value: int) -> None:
+        if value > 1:
+            raise ValueError(_ONE_WORKER.format(f"workers={value}"))
+        self._workers = value
+
+    @property
+    def use_multiprocessing(self) -> bool:
+        return super().use_multiprocessing
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value: bool) -> None:
+        if value:
+            raise ValueError(_ONE_WORKER.format(f"use_multiprocessing={value}"))
+        self._use_multiprocessing = value
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffles for an epoch, whose number begins with 0."""

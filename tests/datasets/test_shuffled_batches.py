@@ -141,3 +141,14 @@ def test_errors(change, message):
 def test_steps_per_epoch():
     with pytest.raises(ValueError, match="Received: steps_per_epoch=2"):
         make_model().fit(batches(), steps_per_epoch=2)
+
+
+@pytest.mark.any_backend
+def test_several_workers_are_refused():
+    data = batches()
+    for name, value in (("workers", 2), ("use_multiprocessing", True)):
+        match = f"one worker in this process.*Received: {name}={value}"
+        with pytest.raises(ValueError, match=match):
+            setattr(data, name, value)
+    data.workers, data.use_multiprocessing = 0, False
+    assert not data.workers and not data.use_multiprocessing
