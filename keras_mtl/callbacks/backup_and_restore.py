@@ -156,7 +156,9 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             return [_checked(backup) for backup in (last, *previous)]
         except FileNotFoundError:
             return []
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:
+            if isinstance(error, OSError):
+                raise
             raise BrokenFileError(
                 f"Expected {self._metadata_path} to be a whole file that "
                 "`BackupAndRestore` has written. "
@@ -169,6 +171,8 @@ def _checked(backup: dict[str, Any]) -> dict[str, Any]:
     name = backup.get("weights", KERAS_WEIGHTS)
     if os.path.basename(name) != name:
         raise ValueError(f"the name of a file in another folder, {name!r}")
+    if int(backup["epoch"]) < 0:
+        raise ValueError(f"the epoch {backup['epoch']}")
     return {
         "epoch": int(backup["epoch"]),
         "batch": int(backup["batch"]),
