@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import h5py
 import keras
@@ -318,3 +320,34 @@ def test_hdf5_is_refused_before_a_training(tmp_path):
         tmp_path / "best.weights.h5", save_weights_only=True
     )
     killed.fit(model, killed.batches(), [weights], epochs=1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are those of POSIX")
+def test_what_killed_processes_left_is_removed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    host = files._host()
+    parent, own = os.getppid(), os.getpid()
+    left = [
+        f".{ended.pid}.{host}.tmp.3.keras",
+        # Of a container before, with the same number.
+        f".{own}.{host}.tmp.3.keras",
+        f".{10**30}.{host}.tmp.log.npz",
+    ]
+    kept = [
+        f".{parent}.{host}.tmp.3.keras",
+        f".{ended.pid}.elsewhere.tmp.3.keras",
+        f".{ended.pid}.tmp.3.keras",
+        ".hidden.tmp.keras",
+        "3.keras",
+    ]
+    for name in left + kept:
+        (tmp_path / name).write_text("")
+    model = killed.make_model()
+    model.save_weights(tmp_path / "new.weights.h5")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "new.weights.h5"])
+    for name in kept:
+        os.utime(tmp_path / name, (0, 0))
+    model.save_weights(tmp_path / "new.weights.h5")
+    kept = [kept[0], *kept[3:], "new.weights.h5"]
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)

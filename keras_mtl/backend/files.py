@@ -5,8 +5,16 @@ import json
 import math
 import os
 import pathlib
+import re
+import socket
+import time
 
 from keras_mtl.backend.keras_internals import is_remote_path
+
+# Names of files that are being written. Earlier versions did not name the host.
+_TEMPORARY = re.compile(r"\.(?P<pid>\d+)(\.(?P<host>[A-Za-z0-9-]*))?\.tmp\.")
+# Those that this process is writing.
+_in_use: set[str] = set()
 
 
 class BrokenFileError(OSError, ValueError):
@@ -92,16 +100,58 @@ def replacing(path):
     """
     # A link goes on pointing to the file.
     folder, name = os.path.split(os.path.realpath(path))
-    temporary = os.path.join(folder, f".{os.getpid()}.tmp.{name}")
+    own = f".{os.getpid()}.{_host()}.tmp.{name}"
+    temporary = os.path.join(folder, own)
+    _in_use.add(own)
     try:
         yield temporary
         _sync(temporary)
         os.replace(temporary, os.path.join(folder, name))
         if os.name == "posix":
             _sync(folder)
+        with contextlib.suppress(OSError):
+            _remove_left(folder)
     finally:
+        _in_use.discard(own)
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+def _host():
+    return re.sub("[^A-Za-z0-9-]", "-", socket.gethostname())
+
+
+def _remove_left(folder):
+    """Removes temporary files of processes that were killed.
+
+    Processes of other machines may write to the same folder: whether they are
+    alive is not known here, but what they write is new.
+    """
+    an_hour_ago = time.time() - 3600
+    for name in os.listdir(folder):
+        match = _TEMPORARY.match(name)
+        if not match or name in _in_use or _is_alive(int(match["pid"])):
+            continue
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            is_own = match["host"] == _host()
+            if is_own or os.path.getmtime(path) < an_hour_ago:
+                os.remove(path)
+
+
+def _is_alive(pid):
+    """Whether there is another process with this number on this machine."""
+    if os.name != "posix":
+        # To ask is to end it on Windows.
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    # Processes of containers often have the number of the one before.
+    return pid != os.getpid()
 
 
 def _sync(path):

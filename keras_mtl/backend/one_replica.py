@@ -37,6 +37,13 @@ def has_several(model):
     return keras.distribution.distribution() is not None
 
 
+def is_first_process(model):
+    # TensorFlow and PyTorch have their own.
+    import jax
+
+    return jax.process_index() == 0
+
+
 def scope(model):
     return contextlib.nullcontext()
 

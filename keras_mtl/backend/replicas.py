@@ -71,6 +71,14 @@ def has_several(model: Any) -> bool:
     return _own.has_several(model)
 
 
+def is_first_process(model: Any) -> bool:
+    """Whether, of the processes that train `model` together, this is the first.
+
+    It is if it trains alone.
+    """
+    return _own.is_first_process(model)
+
+
 def scope(model: Any) -> Any:
     """Returns the context in which the variables of a model are made."""
     return _own.scope(model)

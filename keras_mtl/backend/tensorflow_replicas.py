@@ -44,6 +44,11 @@ def has_several(model):
     return has_replicas or has_distribution(model)
 
 
+def is_first_process(model):
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy is None or strategy.extended.should_checkpoint
+
+
 def scope(model):
     strategy = _strategy(model)
     return contextlib.nullcontext() if strategy is None else strategy.scope()

@@ -47,6 +47,10 @@ def num_processes():
     return distributed.get_world_size(_group())
 
 
+def is_first_process(model):
+    return num_processes() == 1 or distributed.get_rank() == 0
+
+
 def check():
     """Raises a `ValueError` if several processes cannot train together."""
     if num_processes() == 1:

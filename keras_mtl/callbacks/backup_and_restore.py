@@ -1,12 +1,16 @@
+import contextlib
 import json
 import os
 import shutil
+import tempfile
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_mtl.backend import files
+from keras_mtl.backend import folder_lock
+from keras_mtl.backend import replicas
 from keras_mtl.backend.files import BrokenFileError
 from keras_mtl.backend.keras_internals import is_remote_path
 
@@ -35,6 +39,14 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
     A backup in the middle of an epoch (`save_freq=100`) saves weights that are
     more recent; the epoch is then gone through from its beginning once more.
 
+    While a training runs, the folder is its own: the file `.lock` in it names
+    the process, and another training that is given the folder raises an error.
+    The system takes the lock from a process that ends or is killed. (There is
+    no lock on Windows, and in file systems without locks.) Where several
+    processes train one model together, such as the workers of TensorFlow or
+    those of PyTorch, all are given the same folder: the first one writes the
+    backup, and all restore it.
+
     Args:
         backup_dir: Folder on this machine, for these files alone. A backup of
             Keras' callback in it is restored, too.
@@ -52,7 +64,8 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
 
     Raises:
         ValueError: If an argument is not as said; when training begins, if the
-            files in `backup_dir` are no backup of this model, or broken.
+            files in `backup_dir` are no backup of this model, or broken, or
+            another training uses the folder.
     """
 
     def __init__(
@@ -75,9 +88,13 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self._backups: list[dict[str, Any]] = []
         self._logs: list[tuple[int, dict[str, Any]]] = []
         self._is_restored = False
+        self._owns_folder = True
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._logs = []
+        self._owns_folder = replicas.is_first_process(self.model)
+        if self._owns_folder:
+            folder_lock.take(self.backup_dir)
         self._backups = self._read()
         while self._backups:
             try:
@@ -118,15 +135,25 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self._restore_history()
         # The next `fit` begins at its own first epoch.
         self.model._initial_epoch = None
-        if self.delete_checkpoint and os.path.exists(self.backup_dir):
+        if not self._owns_folder:
+            return
+        if self.delete_checkpoint:
             # The metadata go first: without them, a kill from here on leaves
             # files that nobody takes for a backup.
-            if os.path.exists(self._metadata_path):
-                os.remove(self._metadata_path)
-            shutil.rmtree(self.backup_dir)
+            _remove(self._metadata_path)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.backup_dir)
+        folder_lock.free(self.backup_dir)
 
     def _save_model(self) -> None:
+        if not self._owns_folder:
+            # Variables that all processes have a part of are read by all.
+            with tempfile.TemporaryDirectory() as folder:
+                self.model.save_weights(os.path.join(folder, KERAS_WEIGHTS))
+            return
+        # Once more, since a cleaner may have removed the folder.
         os.makedirs(self.backup_dir, exist_ok=True)
+        folder_lock.take(self.backup_dir)
         names = {backup["weights"] for backup in self._backups}
         free = (f"{i}.weights.h5" for i in range(3))
         name = next(name for name in free if name not in names)
@@ -142,7 +169,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         files.write(self._metadata_path, json.dumps(content))
         self._backups = kept
         for name in names - {backup["weights"] for backup in kept}:
-            os.remove(self._path(name))
+            _remove(self._path(name))
 
     def _path(self, name: str) -> str:
         return os.path.join(self.backup_dir, name)
@@ -164,6 +191,12 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
                 "`BackupAndRestore` has written. "
                 f"Received: {files.received(error)}"
             ) from error
+
+
+def _remove(path: str) -> None:
+    """Removes a file, if no one has done so."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
 
 
 def _checked(backup: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 import functools
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import h5py
 import keras
@@ -10,6 +13,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+from keras_mtl.backend import folder_lock
+from keras_mtl.backend import replicas
 from keras_mtl.callbacks import BackupAndRestore
 from tests import killed
 
@@ -223,3 +228,60 @@ def test_backups_in_mid_epoch(tmp_path):
 def test_remote_folders():
     with pytest.raises(ValueError, match="Received: backup_dir=gs://bucket"):
         BackupAndRestore("gs://bucket")
+
+
+def clean(path):
+    """As a cleaner of temporary files does."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", ["", "0.weights.h5", METADATA, ".lock"])
+def test_files_that_are_gone(name, tmp_path):
+    folder = tmp_path / "backup"
+    model = killed.make_model("uncertainty")
+    backup = BackupAndRestore(folder)
+    gone = killed.AtBatch(1, 0, lambda: clean(folder / name))
+    history = killed.fit(model, killed.batches(), [backup, gone])
+    expected, whole = uninterrupted()
+    killed.assert_same_end(killed.state(model), expected, (history, whole))
+    assert not folder.exists()
+
+
+HOLD = """
+import runpy, sys, time
+runpy.run_path(sys.argv[1])["take"](sys.argv[2])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(folder_lock.fcntl is None, reason="no locks on Windows")
+def test_the_folder_of_another_process(tmp_path):
+    killed_in(tmp_path, 2)
+    folder_lock.free(tmp_path)
+    command = [sys.executable, "-c", HOLD, folder_lock.__file__, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        match = f"{tmp_path}, in use by process {process.pid} on .*another fold"
+        with pytest.raises(ValueError, match=match):
+            resumed(tmp_path)
+        assert json.loads((tmp_path / METADATA).read_text())["epoch"] == 2
+        process.kill()
+    # The lock of a process that was killed is none.
+    assert (tmp_path / ".lock").exists()
+    assert_goes_on(tmp_path)
+    assert not tmp_path.exists()
+
+
+def test_other_processes_of_one_training_write_nothing(tmp_path, monkeypatch):
+    killed_in(tmp_path, 2)
+    folder_lock.free(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(replicas, "is_first_process", lambda model: False)
+        assert_goes_on(tmp_path)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+    assert_goes_on(tmp_path)
