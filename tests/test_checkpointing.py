@@ -322,6 +322,7 @@ def test_hdf5_is_refused_before_a_training(tmp_path):
     killed.fit(model, killed.batches(), [weights], epochs=1)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(os.name != "posix", reason="processes are those of POSIX")
 def test_what_killed_processes_left_is_removed(tmp_path):
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:

@@ -238,6 +238,7 @@ def clean(path):
         path.unlink()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["", "0.weights.h5", METADATA, ".lock"])
 def test_files_that_are_gone(name, tmp_path):
     folder = tmp_path / "backup"
@@ -258,6 +259,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.once
 @pytest.mark.skipif(folder_lock.fcntl is None, reason="no locks on Windows")
 def test_the_folder_of_another_process(tmp_path):
     killed_in(tmp_path, 2)
@@ -276,6 +278,7 @@ def test_the_folder_of_another_process(tmp_path):
     assert not tmp_path.exists()
 
 
+@pytest.mark.once
 def test_other_processes_of_one_training_write_nothing(tmp_path, monkeypatch):
     killed_in(tmp_path, 2)
     folder_lock.free(tmp_path)
@@ -284,4 +287,3 @@ def test_other_processes_of_one_training_write_nothing(tmp_path, monkeypatch):
         patch.setattr(replicas, "is_first_process", lambda model: False)
         assert_goes_on(tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
-    assert_goes_on(tmp_path)
