@@ -42,6 +42,7 @@ LOSS_BALANCING = [
     "equal",
     "scale_invariant",
     "random",
+    "random/L",
     "dwa",
     "uncertainty",
     "igb_v1",
@@ -63,12 +64,17 @@ GRADIENT_BALANCING = [
 
 
 def weighting_of(label):
-    """Returns what `compile` takes: of `"a+b/features"`, a list of two."""
+    """Returns what `compile` takes: of `"a+b/features"`, a list of two.
+
+    `"random/L"` are random weights of log L, as IGBv2's without its agent.
+    """
     parts = []
     for part in label.split("+"):
         name, _, gradients = part.partition("/")
         weighting = keras_mtl.weightings.get(name)
-        if gradients:
+        if gradients == "L":
+            weighting = type(weighting)(scale_invariant=True)
+        elif gradients:
             weighting = type(weighting)(gradients=gradients)
         parts.append(weighting if gradients else name)
     return parts if len(parts) > 1 else parts[0]
