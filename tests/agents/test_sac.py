@@ -193,7 +193,7 @@ def test_update_is_that_of_an_independent_computation():
     agent.set_networks(networks)
     reference = Reference(agent)
     before = agent.get_networks()
-    for _ in range(4):
+    for _ in range(2):
         batch = random_batch(rng)
         agent.learn(*batch)
         reference.update(*batch)
@@ -288,7 +288,7 @@ def test_no_update_changes_nothing():
 
 def test_many_updates_are_as_one_by_one():
     rng = np.random.default_rng(0)
-    batches = [random_batch(rng) for _ in range(3)]
+    batches = [random_batch(rng) for _ in range(2)]
     one_by_one, at_once = create(), create()
     for batch in batches:
         one_by_one.learn(*batch)
@@ -300,7 +300,7 @@ def test_many_updates_are_as_one_by_one():
     def sample(i):
         return [{k: v[i] for k, v in part.items()} for part in stacked]
 
-    compiled_updates(at_once, sample)(3)
+    compiled_updates(at_once, sample)(2)
     for new, old in zip(state(at_once), state(one_by_one)):
         np.testing.assert_allclose(new, old, rtol=1e-4, atol=1e-6)
 

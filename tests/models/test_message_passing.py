@@ -172,6 +172,7 @@ def test_exported_model_predicts_the_same(molecules, tmp_path):
     assert_close(outputs, predict(model, molecules))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
     reason="JAX cannot export a model for any number of atoms",

@@ -42,6 +42,7 @@ def weights_of(weighting, steps):
     return np.stack([call(row) for row in np.asarray(steps, "float32")])
 
 
+@pytest.mark.quick_on_torch(3)
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_bounds_the_weight_of_a_loss_that_comes_close_to_zero(name):
     beginning = np.tile([1.0, 2.0], (5, 1))

@@ -25,6 +25,7 @@ def fresh(weighting):
     return type(weighting).from_config(weighting.get_config())
 
 
+@pytest.mark.diagonal
 @pytest.mark.parametrize("name", NON_CONFLICTING)
 @pytest.mark.parametrize("num_tasks", [2, 5, 11])
 def test_directions_do_not_conflict(num_tasks, name):
