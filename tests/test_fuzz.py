@@ -532,7 +532,10 @@ def test_training(tmp_path_factory, case):
         assert not is_visible, history
         assert are_finite(parameters)
     elif not are_finite(parameters):
-        assert is_visible
+        # What is accumulated may be applied in the last step of all, after
+        # which there is no loss that would show it.
+        accumulates = "gradient_accumulation_steps" in case["optimizer_options"]
+        assert is_visible or accumulates
     folder = tmp_path_factory.getbasetemp() / "fuzzed_model"
     folder.mkdir(exist_ok=True)
     check_saving(model, folder / "model.keras")
