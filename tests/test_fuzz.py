@@ -453,6 +453,10 @@ def plain_error(case, is_list, converts):
         return values
 
     options = compile_options(case)
+    weights = options["loss_weights"]
+    if isinstance(weights, dict) and set(weights) <= {*tasks}:
+        # Plain Keras refuses a part of them, which count as 1 here.
+        options["loss_weights"] = {**dict.fromkeys(tasks, 1.0), **weights}
     for name in ("loss", "loss_weights", "metrics"):
         if is_list and isinstance(options[name], dict):
             options[name] = [options[name].get(task) for task in tasks]
@@ -494,7 +498,9 @@ def trained(case):
             )
     except Exception as error:
         is_ours = isinstance(error, (ValueError, TypeError))
-        if not (is_ours and "Received: " in str(error)):
+        # PyTorch refuses probabilities of NaN, which such inputs lead to.
+        is_nan = "between 0 and 1" in str(error) and case["bad"]
+        if not (is_nan or is_ours and "Received: " in str(error)):
             if not is_of_plain_keras(error, case):
                 raise
         return None
