@@ -36,7 +36,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     "long",
     hypothesis.settings.get_profile("short"),
-    max_examples=400,
+    max_examples=200,
 )
 hypothesis.settings.register_profile(
     "new",
