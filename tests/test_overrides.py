@@ -28,7 +28,7 @@ class Call(keras_mtl.MultiTaskModel):
         return {name: 2.0 * x for name, x in outputs.items()}
 
 
-class Tracking(keras_mtl.MultiTaskModel):
+class TracksOwn:
     """Tracks a mean of its own."""
 
     def __init__(self, *args, **kwargs):
@@ -36,7 +36,7 @@ class Tracking(keras_mtl.MultiTaskModel):
         self.tracker = keras.metrics.Mean(name="own")
 
 
-class ComputeLoss(Tracking):
+class OfTheSum(TracksOwn):
     """Is not the sum of the task losses, and takes losses of layers twice."""
 
     def compute_loss(
@@ -47,6 +47,14 @@ class ComputeLoss(Tracking):
         own = 5.0 * ops.mean(y_pred["a"] ** 2) + sum(self.losses)
         self.tracker.update_state(own)
         return 1.5 * loss + own
+
+
+class Tracking(TracksOwn, keras_mtl.MultiTaskModel):
+    pass
+
+
+class ComputeLoss(OfTheSum, keras_mtl.MultiTaskModel):
+    pass
 
 
 class WithoutTraining(keras_mtl.MultiTaskModel):
@@ -180,19 +188,8 @@ def test_trains_as_with_equal_weights_compiled(cls, jit_compile):
 def test_equal_weights_train_as_plain_keras_with_the_override():
     """What `ComputeLoss` does, written for `keras.Model`."""
 
-    class Plain(keras.Model):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.tracker = keras.metrics.Mean(name="own")
-
-        def compute_loss(
-            self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-        ):
-            y = {**y, "b": 2.0 * y["b"]}
-            loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-            own = 5.0 * ops.mean(y_pred["a"] ** 2) + sum(self.losses)
-            self.tracker.update_state(own)
-            return 1.5 * loss + own
+    class Plain(OfTheSum, keras.Model):
+        pass
 
     def make(cls, **kwargs):
         model = build(keras_mtl.MultiTaskModel, "equal")

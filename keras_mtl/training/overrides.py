@@ -2,6 +2,8 @@
 
 import warnings
 
+from keras_mtl.weightings.equal import Equal
+
 # What the step of one task does by itself.
 BY_TASK = ("train_step", "compute_loss", "compute_metrics")
 
@@ -89,4 +91,4 @@ def check_with_data_of_tasks(model):
 
 
 def _balances(model):
-    return type(model.weighting).__name__ != "Equal"
+    return not isinstance(model.weighting, Equal)

@@ -77,11 +77,6 @@ class GradNorm(GradientWeighting):
         self.learning_rate = checks.positive("learning_rate", learning_rate)
         self.relative_norms = checks.boolean("relative_norms", relative_norms)
 
-    @classmethod
-    def from_config(cls, config: dict) -> "GradNorm":
-        # Files of versions that had no such argument.
-        return super().from_config({"relative_norms": True, **config})
-
     def build_state(self, num_tasks: int) -> None:
         # The trained weights are kept apart from those in use, which may be
         # zero for a step.

@@ -108,6 +108,12 @@ class IGBv2(IGBv1):
         - [Haarnoja et al., 2018](https://arxiv.org/abs/1812.05905), the agent.
     """
 
+    # The agent of older versions began with this temperature.
+    implied_arguments = {
+        **IGBv1.implied_arguments,
+        "initial_temperature": 1.0,
+    }
+
     def __init__(
         self,
         agent: str = "auto",
@@ -155,11 +161,6 @@ class IGBv2(IGBv1):
                 f"`base_epoch`. Received: base_epoch={base_epoch}, "
                 f"update_epoch={update_epoch}, use_epoch={use_epoch}"
             )
-
-    @classmethod
-    def from_config(cls, config: dict) -> "IGBv2":
-        # Files of versions whose agent began with a temperature of 1.
-        return super().from_config({"initial_temperature": 1.0, **config})
 
     @property
     def needs_learning_rate(self) -> bool:

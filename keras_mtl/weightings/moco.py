@@ -1,19 +1,14 @@
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
-from keras_mtl.solvers.simplex_projection import project_onto_simplex
-from keras_mtl.weightings.gradient_weighting import GradientWeighting
 from keras_mtl.weightings.outliers import within_reach
-from keras_mtl.weightings.present_tasks import in_mean_norms
 from keras_mtl.weightings.present_tasks import present
-from keras_mtl.weightings.present_tasks import shares_among
-from keras_mtl.weightings.present_tasks import with_shares
 from keras_mtl.weightings.registry import register
+from keras_mtl.weightings.simplex_steps import SimplexSteps
 
 
 @register(
@@ -22,7 +17,7 @@ from keras_mtl.weightings.registry import register
     paper="Fernando et al., Mitigating Gradient Bias",
     year=2023,
 )
-class MoCo(GradientWeighting):
+class MoCo(SimplexSteps):
     """MoCo: MGDA's weights, followed slowly on averaged gradients.
 
     The paper tracks each task's gradient, y_i ← y_i − β (y_i − g_i), takes one
@@ -69,11 +64,6 @@ class MoCo(GradientWeighting):
 
     num_newer_variables = 1
 
-    implied_arguments = {
-        **GradientWeighting.implied_arguments,
-        "normalize": False,
-    }
-
     def __init__(
         self,
         beta: float = 0.1,
@@ -82,17 +72,11 @@ class MoCo(GradientWeighting):
         normalize: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(gamma, rho, normalize, **kwargs)
         self.beta = checks.fraction("beta", beta, "(0, 1]")
-        self.gamma = checks.positive("gamma", gamma)
-        self.rho = checks.non_negative("rho", rho)
-        self.normalize = checks.boolean("normalize", normalize)
 
     def build_state(self, num_tasks: int) -> None:
-        equal = keras.initializers.Constant(1.0 / num_tasks)
-        self.simplex_weights = self.add_state(
-            (num_tasks,), equal, "simplex_weights"
-        )
+        super().build_state(num_tasks)
         self.tracked = self.add_state((num_tasks, num_tasks), name="tracked")
 
     def build(
@@ -108,15 +92,7 @@ class MoCo(GradientWeighting):
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         labelled = present(gramian)
-        tracked = self._track(gramian, labelled)
-        weights = ops.convert_to_tensor(self.simplex_weights)
-        shares = shares_among(weights, labelled)
-        if self.normalize:
-            tracked = in_mean_norms(tracked, labelled)
-        gradient = ops.sum(tracked * shares, axis=1) + self.rho * shares
-        shares = project_onto_simplex(shares - self.gamma * gradient, labelled)
-        self.simplex_weights.assign(with_shares(weights, shares, labelled))
-        return shares
+        return self.take_step(self._track(gramian, labelled), labelled)
 
     def _track(self, gramian, labelled):
         """Updates the averages, and returns A as of equally many batches."""

@@ -1,17 +1,7 @@
-from typing import Any
-
-import keras
-from keras import ops
-
-from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
-from keras_mtl.solvers.simplex_projection import project_onto_simplex
-from keras_mtl.weightings.gradient_weighting import GradientWeighting
-from keras_mtl.weightings.present_tasks import in_mean_norms
 from keras_mtl.weightings.present_tasks import present
-from keras_mtl.weightings.present_tasks import shares_among
-from keras_mtl.weightings.present_tasks import with_shares
 from keras_mtl.weightings.registry import register
+from keras_mtl.weightings.simplex_steps import SimplexSteps
 
 
 @register(
@@ -20,7 +10,7 @@ from keras_mtl.weightings.registry import register
     paper="Chen et al., Three-Way Trade-Off in Multi-Objective Learning",
     year=2023,
 )
-class MoDo(GradientWeighting):
+class MoDo(SimplexSteps):
     """MoDo: one step towards MGDA's weights in each step of training.
 
     λ ← Π(λ − γ (G λ + ρ λ)), with Π the projection onto the simplex, from equal
@@ -58,36 +48,5 @@ class MoDo(GradientWeighting):
           Algorithm 1.
     """
 
-    implied_arguments = {
-        **GradientWeighting.implied_arguments,
-        "normalize": False,
-    }
-
-    def __init__(
-        self,
-        gamma: float = 0.1,
-        rho: float = 0.0,
-        normalize: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.gamma = checks.positive("gamma", gamma)
-        self.rho = checks.non_negative("rho", rho)
-        self.normalize = checks.boolean("normalize", normalize)
-
-    def build_state(self, num_tasks: int) -> None:
-        equal = keras.initializers.Constant(1.0 / num_tasks)
-        self.simplex_weights = self.add_state(
-            (num_tasks,), equal, "simplex_weights"
-        )
-
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
-        labelled = present(gramian)
-        weights = ops.convert_to_tensor(self.simplex_weights)
-        shares = shares_among(weights, labelled)
-        if self.normalize:
-            gramian = in_mean_norms(gramian, labelled)
-        gradient = ops.sum(gramian * shares, axis=1) + self.rho * shares
-        shares = project_onto_simplex(shares - self.gamma * gradient, labelled)
-        self.simplex_weights.assign(with_shares(weights, shares, labelled))
-        return shares
+        return self.take_step(gramian, present(gramian))

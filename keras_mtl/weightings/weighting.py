@@ -353,7 +353,8 @@ class Weighting(keras.layers.Layer):
     def from_config(cls, config: dict) -> "Weighting":
         deserialize = keras.saving.deserialize_keras_object
         dtype = {k: config[k] for k in ("dtype",) if k in config}
-        return super().from_config({**deserialize(config), **dtype})
+        config = {**cls.implied_arguments, **deserialize(config), **dtype}
+        return super().from_config(config)
 
     def _check_shapes(self, losses, gramian):
         tasks = self.num_tasks

@@ -56,21 +56,6 @@ def test_tends_to_mgda_on_constant_gradients():
     np.testing.assert_allclose(weights, [share, 1 - share], atol=1e-5)
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e6])
-def test_normalized_the_scale_does_not_matter(scale):
-    plain, scaled = (
-        partial(call, MoDo(normalize=True, rho=0.1)) for _ in range(2)
-    )
-    for step in range(4):
-        jacobian = np.random.default_rng(step).normal(size=(3, 20))
-        gramian = (jacobian @ jacobian.T).astype("float32")
-        losses = np.ones(3, "float32")
-        expected = plain(losses, gramian)
-        weights = scaled(losses, gramian * np.float32(scale**2))
-        np.testing.assert_allclose(weights, expected, rtol=1e-4)
-    assert np.ptp(weights) > 1e-3
-
-
 @pytest.mark.parametrize(
     "arguments, message",
     [({"gamma": 0.0}, "Received: gamma=0.0"), ({"rho": -1.0}, "rho=-1.0")],
