@@ -69,7 +69,9 @@ class IGBv2(IGBv1):
     is, with its defaults, no better than random weights, and worse than
     `igb_v1`. A temperature of 0.01 with logits within ±3 equals `igb_v1` where
     the tasks differ in scale, and is the worst of all where they differ in
-    difficulty. The reward says little about the action that it follows.
+    difficulty. The reward says little about the action that it follows. On QM9
+    (`experiments/qm9.py`) its Δm of 33 ± 3 is between that of random weights of
+    log L, 47 ± 2, and that of λ = 1, 19 ± 3.
 
     Args:
         agent: `"tf_agents"` (TensorFlow only, with TF-Agents installed),
