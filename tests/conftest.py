@@ -87,13 +87,16 @@ def mark_off_the_diagonal(items):
 def mark_quick_on_torch(items):
     """Marks as slow what takes long to trace or compile on other backends.
 
-    `quick_on_torch(n)` leaves the first `n` cases of each test as they are.
+    `quick_on_torch(n)` leaves the first `n` cases of each test as they are, and
+    `every_backend` all cases of a test in a file that has the mark.
     """
     if keras.backend.backend() == "torch":
         return
     seen = collections.Counter()
     for item in items:
         mark = item.get_closest_marker("quick_on_torch")
+        if item.get_closest_marker("every_backend"):
+            continue
         if mark and not item.get_closest_marker("slow"):
             name = item.nodeid.split("[")[0]
             seen[name] += 1

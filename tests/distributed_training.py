@@ -299,12 +299,11 @@ def copies_of(variable, strategy):
 # One of each kind: a trained weighting, random numbers, losses after the step,
 # and features, in some of the steps. `make test`
 # trains these, and `make test-slow` the others.
-FEW = {
-    *("uncertainty", "famo", "nash_mtl_every_2/features"),
-    "pcgrad/parameters",
-}
+FEW = {"uncertainty", "nash_mtl_every_2/features"}
 if IS_TENSORFLOW:
-    FEW = FEW - {"nash_mtl_every_2/features"} | {"synchronized_every_2"}
+    FEW = {"uncertainty", "synchronized_every_2"}
+if not IS_TENSORFLOW and not IS_JAX:
+    FEW |= {"famo", "pcgrad/parameters"}
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def test_both_passes_have_the_same_dropout():
     np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("chained", [False, True])
 def test_the_losses_are_those_after_the_update(chained):
     recorder = Recorder()
@@ -72,6 +73,7 @@ def test_the_losses_are_those_after_the_update(chained):
         np.testing.assert_allclose(after[i], np.mean(error**2), rtol=1e-4)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("kwargs", [{}, {"loss_weights": {"a": 2.0}}])
 def test_leaves_the_step_as_it_is(kwargs):
     plain = make_model("equal", 0.1, **kwargs)

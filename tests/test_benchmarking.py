@@ -83,6 +83,7 @@ def run(weightings=("equal", "random"), model_class=ScriptedModel, **arguments):
 # Training
 
 
+@pytest.mark.quick_on_torch
 def test_a_run_is_training_by_hand():
     x, y = make_data()
     optimizer = keras.optimizers.Adam(0.01)
@@ -149,6 +150,7 @@ def test_weightings_meet_the_same_parameters_and_batches():
     np.testing.assert_allclose(uncertainty, equal, rtol=1e-6)
 
 
+@pytest.mark.quick_on_torch
 def test_a_seed_has_batches_of_its_own(monkeypatch):
     """Where Keras shuffles by the number of the epoch alone, too."""
     seed_keras = keras.utils.set_random_seed
@@ -550,6 +552,7 @@ def test_an_interrupted_benchmark_continues(tmp_path):
     assert str(again) == str(result)
 
 
+@pytest.mark.quick_on_torch
 def test_a_file_of_version_0_1_continues(tmp_path):
     """It was written before the argument `compile` had another name."""
     old = pathlib.Path(__file__).with_name("files") / "benchmark_runs.jsonl"

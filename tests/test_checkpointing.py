@@ -239,6 +239,7 @@ class Draws(keras.callbacks.Callback):
             self.drawn = draw(self.model)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_only_a_training_that_goes_on_goes_on_with_random_numbers(
     suffix, tmp_path

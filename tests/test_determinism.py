@@ -11,7 +11,7 @@ import pytest
 from tests import killed
 from tests import utils
 
-pytestmark = pytest.mark.quick_on_torch(2)
+pytestmark = pytest.mark.quick_on_torch(1)
 
 
 def by_name(name, seed):

@@ -20,6 +20,7 @@ import keras_mtl
 from keras_mtl.backend import keras_internals
 from keras_mtl.losses import over_replicas as whole_batch
 from tests import distributed_training
+from tests import utils
 
 BACKEND = keras.backend.backend()
 ROOT = pathlib.Path(__file__).parents[1]
@@ -40,7 +41,7 @@ needs_torch = pytest.mark.skipif(
 needs_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="a strategy of TensorFlow"
 )
-WORKER_CASES = ["uncertainty", "pcgrad/features", "graddrop/parameters"]
+WORKER_CASES = ["pcgrad/features", "uncertainty", "graddrop/parameters"]
 
 
 def start(kind, path, *cases, **environment):
@@ -68,15 +69,15 @@ def distributed(tmp_path_factory, request):
         folder = tmp_path_factory.mktemp("processes")
         return of_two_processes(folder, cases)
     path = tmp_path_factory.mktemp("distributed") / "results.json"
-    return results_of(start(KIND, path, *chosen_cases(request)), path)
+    return results_of(start(KIND, path, *cases), path)
 
 
-def chosen_cases(request):
+def chosen_cases(request, test="test_two_devices_train_as_one"):
     """Lists the cases of the tests that run, in the order of their names."""
     return sorted(
         item.callspec.params["case"]
         for item in request.session.items
-        if getattr(item, "originalname", "") == "test_two_devices_train_as_one"
+        if getattr(item, "originalname", "") == test
     )
 
 
@@ -108,8 +109,9 @@ def free_ports(count):
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory):
+def workers(tmp_path_factory, request):
     """The results of two processes, each a worker."""
+    cases = chosen_cases(request, "test_two_workers_train_as_one_device")
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     folder = tmp_path_factory.mktemp("workers")
     paths = [folder / f"{i}.json" for i in range(2)]
@@ -118,7 +120,7 @@ def workers(tmp_path_factory):
         task = {"type": "worker", "index": i}
         config = {"cluster": {"worker": addresses}, "task": task}
         processes.append(
-            start("workers", path, *WORKER_CASES, TF_CONFIG=json.dumps(config))
+            start("workers", path, *cases, TF_CONFIG=json.dumps(config))
         )
     return [results_of(*pair) for pair in zip(processes, paths)]
 
@@ -191,7 +193,9 @@ def test_what_does_not_train_in_several_processes(process_group, monkeypatch):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("case", WORKER_CASES)
+@pytest.mark.parametrize(
+    "case", [WORKER_CASES[0], *utils.further_cases(*WORKER_CASES[1:])]
+)
 def test_two_workers_train_as_one_device(workers, case):
     first, second = (result[case] for result in workers)
     # One replica each.

@@ -12,6 +12,7 @@ import warnings
 import hypothesis
 import keras
 import numpy as np
+import pytest
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from keras import layers
@@ -519,6 +520,7 @@ def check_saving(model, path):
         np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.quick_on_torch
 @hypothesis.given(training())
 def test_training(tmp_path_factory, case):
     run = trained(case)

@@ -128,6 +128,7 @@ def test_backend_gradients():
     )
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @each_kind
 @each_mode
@@ -149,6 +150,7 @@ def test_is_that_of_the_training_step(name, kind, mode):
         np.testing.assert_allclose(result, seen, rtol=1e-4, atol=atol)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @each_kind
 @each_mode

@@ -9,7 +9,7 @@ import keras_mtl
 from keras_mtl.weightings import Sum
 from tests import utils
 
-pytestmark = pytest.mark.quick_on_torch(2)
+pytestmark = pytest.mark.quick_on_torch(1)
 
 TASKS = ["a", "b", "c"]
 WEIGHTS = [0.5, 2.0, 1.0]

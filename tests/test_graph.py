@@ -340,6 +340,7 @@ def assert_all_close(values, expected, tolerance=1e-5):
         np.testing.assert_allclose(value, target, tolerance, tolerance)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.__name__)
 def test_gradients_are_those_of_each_task(graph):
     model, tasks = build(graph)

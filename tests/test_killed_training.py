@@ -20,7 +20,7 @@ from keras_mtl import callbacks
 from keras_mtl import weightings
 from tests import killed
 
-pytestmark = pytest.mark.quick_on_torch(3)
+pytestmark = pytest.mark.quick_on_torch(1)
 
 # With the agent of igb_v2, `test_resume.py` kills.
 # `make test` kills one of each kind of state, `make test-slow` the others.

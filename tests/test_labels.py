@@ -10,7 +10,7 @@ import keras_mtl
 from keras_mtl import weightings
 from tests import utils
 
-pytestmark = pytest.mark.quick_on_torch(3)
+pytestmark = pytest.mark.quick_on_torch(1)
 
 RNG = np.random.default_rng(5)
 BATCH, FEATURES = 8, 3

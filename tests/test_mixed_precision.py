@@ -8,7 +8,7 @@ import keras_mtl
 from keras_mtl import weightings
 from tests import utils
 
-pytestmark = pytest.mark.quick_on_torch(3)
+pytestmark = pytest.mark.quick_on_torch(1)
 
 METHODS = ["equal", "igb_v1", "uncertainty", "sum", "nash_mtl"]
 

@@ -113,6 +113,7 @@ def test_loss_balancing_weighs_the_gradients():
         )
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("old", ["equal", "igb_v1", "nash_mtl"])
 @pytest.mark.parametrize("new", ["uncertainty", ["igb_v1", "nash_mtl"]])
@@ -215,6 +216,7 @@ def counts(weighting):
     return [int(v) for v in parts]
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("mode", utils.MODES)
 def test_a_weighting_is_told_of_epochs(mode):
     model = compiled(Epochs(), **utils.MODES[mode])
@@ -242,6 +244,7 @@ if utils.BACKEND != "torch":
     OPTIONS["steps"] = {**utils.COMPILED, "steps_per_execution": 2}
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("weighting", ["igb_v1", ["igb_v1", "sum"]], ids=str)

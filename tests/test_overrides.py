@@ -150,6 +150,7 @@ def unless_slow(*values, is_quick=False):
     return pytest.param(*values, marks=[] if is_quick else pytest.mark.slow)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize(
     "cls, weighting",
     [

@@ -99,6 +99,7 @@ def go_on(folder, names):
     return histories
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("weighting", ["uncertainty", "imtl_l", "famo"])
 def test_loads_without_a_warning(weighting, tmp_path):
     model = compiled(weighting, **utils.EAGER)
@@ -158,6 +159,7 @@ def test_training_goes_on_in_a_new_process(interrupted):
 OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != utils.BACKEND]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "other", [OTHERS[0], pytest.param(OTHERS[1], marks=pytest.mark.slow)]
 )

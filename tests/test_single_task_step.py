@@ -80,6 +80,7 @@ def scaled():
     return keras.optimizers.LossScaleOptimizer(inner, initial_scale=64.0)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("task, make_optimizer", [("a", adam), ("b", scaled)])
@@ -132,6 +133,7 @@ def alternately(sampler, models):
     return losses
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("mode", MODES)
 def test_trains_as_plain_models_in_turn(mode):
     model = training.small_model(keras_mtl.MultiTaskModel)
@@ -203,6 +205,7 @@ def test_shares_are_not_of_validation_and_callbacks_get_all():
         assert history[f"val_{key}"][-1] == pytest.approx(value, 1e-5)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("mode", MODES)
 def test_validation_data_of_each_task(mode):
     model = training.small_model(keras_mtl.MultiTaskModel)
@@ -244,6 +247,7 @@ def dropout_model(rate):
     return keras_mtl.MultiTaskModel(x, {t: layers.Dense(1)(h) for t in "ab"})
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("mode", MODES)
 def test_prediction_gain_has_the_same_dropout(mode):
     model = dropout_model(0.5)
@@ -269,6 +273,7 @@ def test_prediction_gain_is_of_the_same_batch(mode):
     assert gain > 0
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("reward", ["falling_loss", "prediction_gain"])
 def test_the_second_pass_leaves_the_step_as_it_is(reward):
     results = []
@@ -298,6 +303,7 @@ class Recorder(keras_mtl.selection.Policy):
         self.events.append("update")
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("workers", [1, 3])
 def test_each_choice_knows_all_rewards(workers):
     model = training.small_model(keras_mtl.MultiTaskModel)

@@ -53,6 +53,7 @@ def build(cls, weighting):
     return model
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("cls", [Scaled, Noisy])
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
 def test_gradients_are_those_of_the_whole_call(cls, gradients):

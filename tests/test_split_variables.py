@@ -101,6 +101,7 @@ def assert_sums_as_plain(make, x, y, mode=MODE):
     return steps[0]
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("scores", TIED)
 def test_a_head_uses_variables_of_the_trunk(scores):
     y = {"a": ONES, "lm": RNG.normal(size=(6, 7)).astype("float32")}

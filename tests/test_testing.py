@@ -98,7 +98,7 @@ BROKEN = [
     ("extreme_losses", NegativeWeights, "negative losses get no weight"),
     ("degenerate_gramians", UnguardedGramian, "a Gramian that is zero"),
     ("non_finite", UnguardedState, "nan in `losses` changes the state"),
-    ("training", Unsaved, "loaded weighting is not that which was saved"),
+    ("saving", Unsaved, "loaded weighting is not that which was saved"),
 ]
 
 
@@ -113,6 +113,7 @@ def test_each_check_can_fail():
     assert {check for check, *_ in BROKEN} == set(CHECKS)
 
 
+@pytest.mark.quick_on_torch
 def test_a_good_weighting_passes():
     check_weighting(Ones)
     check_weighting(NashMTL(max_norm=2.0), checks=["weights"])

@@ -151,8 +151,22 @@ def compare(build, fit, weightings=("equal", "parameters"), **options):
         assert_same_training(plain, history, model, fit(model))
 
 
-@pytest.mark.parametrize("mode", utils.MODES)
-def test_trains_as_plain_keras(mode):
+# Each weighting is traced and compiled; on PyTorch it only takes its steps.
+SOME = WEIGHTINGS if utils.BACKEND == "torch" else ("features",)
+
+
+@pytest.mark.parametrize(
+    "mode, names",
+    [
+        (next(reversed(utils.MODES)), SOME),
+        *(
+            pytest.param(mode, WEIGHTINGS, marks=pytest.mark.slow)
+            for mode in utils.MODES
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_trains_as_plain_keras(mode, names):
     if (utils.BACKEND, mode) == ("jax", "eager"):
         pytest.skip("slow, and the other tests are of it")
 
@@ -170,7 +184,7 @@ def test_trains_as_plain_keras(mode):
     compare(
         rich_model,
         fit,
-        WEIGHTINGS,
+        names,
         metrics={"b": ["accuracy"], "a": ["mae", "mse"]},
         weighted_metrics={"c": ["mae"], "b": ["accuracy"]},
         loss_weights={"a": 2.0, "b": 1.0, "c": 0.5},
@@ -183,7 +197,7 @@ def test_trains_as_plain_keras(mode):
 )
 def test_trains_as_plain_keras_with_xla():
     options = {"run_eagerly": False, "jit_compile": True}
-    compare(small_model, fit_arrays, ("equal", "every second step"), **options)
+    compare(small_model, fit_arrays, ("every second step",), **options)
 
 
 def fit_arrays(model, **kwargs):
@@ -340,6 +354,7 @@ def tf_dataset():
     return data.batch(BATCH).prefetch(1)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("data", [Batches, generator, torch_loader, tf_dataset])
 def test_takes_all_that_fit_takes(data):
     if data in (torch_loader, tf_dataset):
@@ -354,7 +369,8 @@ def test_takes_all_that_fit_takes(data):
 
 @pytest.mark.skipif(not TAKES_STEPS, reason="this version of Keras raises")
 def test_steps_per_execution():
-    compare(small_model, fit_arrays, steps_per_execution=2, **utils.COMPILED)
+    options = {"steps_per_execution": 2, **utils.COMPILED}
+    compare(small_model, fit_arrays, ("parameters",), **options)
 
 
 @pytest.mark.skipif(TAKES_STEPS, reason="this version of Keras takes them")
@@ -410,6 +426,7 @@ def test_batches_evaluation_and_prediction():
         )
 
 
+@pytest.mark.quick_on_torch
 def test_gradients_of_a_shared_embedding_and_a_sequence():
     # On TensorFlow they are sparse, or have no static shape.
     def train(options, weighting):

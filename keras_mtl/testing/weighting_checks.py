@@ -43,8 +43,8 @@ def check_weighting(
       and tiny Gramians.
     - `non_finite`: losses or a Gramian with NaN leave state and weights as they
       were.
-    - `training`: a model trains with it for one epoch, is saved, and goes on as
-      if it had not been.
+    - `training`: a model trains with it for one epoch, to finite variables.
+    - `saving`: that model is saved, loaded, and goes on as if it had not been.
 
     Args:
         weighting: What `keras_mtl.weightings.get` takes (an instance is copied
@@ -319,6 +319,28 @@ def _check_non_finite(make):
 
 
 def _check_training(make):
+    model, train = _small_training(make)
+    for values in train(model):
+        _expect(np.all(np.isfinite(values)), "`fit` gives weights of NaN")
+
+
+def _check_saving(make):
+    model, train = _small_training(make)
+    train(model)
+    with tempfile.TemporaryDirectory() as folder, _known(model.weighting):
+        path = os.path.join(folder, "model.keras")
+        model.save(path)
+        loaded = keras.saving.load_model(path)
+    same = all(
+        map(np.array_equal, _state(loaded.weighting), _state(model.weighting))
+    )
+    _expect(same, "the state of a loaded weighting is not that which was saved")
+    for new, old in zip(train(loaded), train(model)):
+        _expect_close(new, old, "a loaded model goes on otherwise", atol=1e-6)
+
+
+def _small_training(make):
+    """Returns a model, and what trains it and returns its variables."""
     x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
     y = {name: x[:, :1] * (i + 1) for i, name in enumerate("abc")}
 
@@ -331,18 +353,7 @@ def _check_training(make):
     outputs = {name: keras.layers.Dense(1)(features) for name in "abc"}
     model = MultiTaskModel(inputs, outputs)
     model.compile("sgd", loss="mse", weighting=make())
-    for values in train(model):
-        _expect(np.all(np.isfinite(values)), "`fit` gives weights of NaN")
-    with tempfile.TemporaryDirectory() as folder, _known(model.weighting):
-        path = os.path.join(folder, "model.keras")
-        model.save(path)
-        loaded = keras.saving.load_model(path)
-    same = all(
-        map(np.array_equal, _state(loaded.weighting), _state(model.weighting))
-    )
-    _expect(same, "the state of a loaded weighting is not that which was saved")
-    for new, old in zip(train(loaded), train(model)):
-        _expect_close(new, old, "a loaded model goes on otherwise", atol=1e-6)
+    return model, train
 
 
 @contextlib.contextmanager
@@ -398,4 +409,5 @@ CHECKS = {
     "degenerate_gramians": _check_degenerate_gramians,
     "non_finite": _check_non_finite,
     "training": _check_training,
+    "saving": _check_saving,
 }

@@ -266,6 +266,7 @@ def test_log_density_is_finite_at_the_ends():
     )
 
 
+@pytest.mark.quick_on_torch
 def test_acts_as_its_actor_says():
     agent = create(num_tasks=3)
     rng = np.random.default_rng(0)
@@ -286,6 +287,7 @@ def test_no_update_changes_nothing():
         np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.quick_on_torch
 def test_many_updates_are_as_one_by_one():
     rng = np.random.default_rng(0)
     batches = [random_batch(rng) for _ in range(2)]

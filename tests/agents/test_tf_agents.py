@@ -414,6 +414,7 @@ def test_seeds():
     assert not np.allclose(critics[0][0], critics[1][0])
 
 
+@pytest.mark.slow
 @needs_tf_agents
 def test_can_be_built_while_a_function_is_traced():
     import tensorflow as tf
@@ -502,6 +503,7 @@ except AttributeError:
 """
 
 
+@pytest.mark.slow
 @needs_tf_agents
 @pytest.mark.parametrize(
     "before",
@@ -562,6 +564,7 @@ def test_says_that_it_needs_tensorflow():
     assert agents.get("auto") is agents.KerasAgent
 
 
+@pytest.mark.slow
 @needs_tf_agents
 def test_a_skipped_step_teaches_it_nothing():
     check_skipped_steps(igb_v2("tf_agents"), **utils.EAGER)

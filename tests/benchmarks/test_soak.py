@@ -110,6 +110,7 @@ def test_the_program(soak, monkeypatch, tmp_path, capsys):
         soak.main(arguments)
 
 
+@pytest.mark.quick_on_torch
 def test_a_record_of_weights_that_drift(soak):
     """What the model records is what its weighting returns."""
     cls, _ = soak.watched_model("bandit_mtl", 1)

@@ -112,6 +112,7 @@ def test_a_kill_while_the_backup_is_deleted(tmp_path, monkeypatch):
     killed.assert_same_end(killed.state(model), expected, (history, whole))
 
 
+@pytest.mark.quick_on_torch
 def test_a_backup_of_keras(tmp_path):
     killed_in(tmp_path, 2, keras.callbacks.BackupAndRestore)
     assert_goes_on(tmp_path, epochs=2)
@@ -145,6 +146,7 @@ def test_broken_weights(tmp_path):
         resumed(tmp_path)
 
 
+@pytest.mark.quick_on_torch
 def test_the_backup_before(tmp_path):
     killed_in(tmp_path, 3, double_checkpoint=True)
     break_weights(tmp_path)
@@ -214,6 +216,7 @@ def test_a_plain_model(tmp_path):
         np.testing.assert_allclose(new, old, 1e-6, 1e-6)
 
 
+@pytest.mark.quick_on_torch
 def test_backups_in_mid_epoch(tmp_path):
     killed_in(tmp_path, 2, save_freq=3)
     metadata = json.loads((tmp_path / METADATA).read_text())

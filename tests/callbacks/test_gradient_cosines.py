@@ -33,6 +33,7 @@ def make_model(weighting="equal", **kwargs):
     return model
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @each_mode
 @pytest.mark.parametrize("kind", ["parameters", "features"])
@@ -57,6 +58,7 @@ def test_gramians_of_each_epoch(mode, kind):
     )
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @each_mode
 @pytest.mark.parametrize("weighting", ["dwa", "nash_mtl"])

@@ -80,6 +80,7 @@ def weights_after(data, epochs, sample_weight=None):
     return model.get_weights()
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("sample_weight", [None, WEIGHT])
 def test_fit_takes_them_in_this_order(sample_weight):
     expected = weights_after(batches(), 3, sample_weight)
@@ -93,6 +94,7 @@ def test_fit_takes_them_in_this_order(sample_weight):
         np.testing.assert_allclose(new, old, 1e-5, 1e-6)
 
 
+@pytest.mark.quick_on_torch
 def test_missing_labels():
     y = {**Y, "b": np.where(X[:, 1:] > 0, np.float32("nan"), Y["b"])}
     model = make_model()

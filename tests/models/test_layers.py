@@ -129,6 +129,7 @@ def test_interaction(rng):
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.quick_on_torch
 def test_interaction_starts_with_messages_of_unit_scale(rng):
     """The sum over 17 neighbors is no larger than the states themselves."""
     states = rng.normal(size=(8, 18, 48)).astype("float32")

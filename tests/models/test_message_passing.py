@@ -62,6 +62,7 @@ def test_size_for_qm9():
     assert trunk.count_params() == 49200
 
 
+@pytest.mark.quick_on_torch
 def test_padding_changes_nothing(model, molecules, rng):
     expected = predict(model, molecules)
     padded = {
@@ -108,12 +109,14 @@ def test_geometry_and_elements_matter(model, molecules):
     assert differ(predict(model, {**molecules, "atoms": atoms}), expected)
 
 
+@pytest.mark.quick_on_torch
 def test_molecules_do_not_see_each_other(model, molecules):
     expected = predict(model, molecules)
     alone = predict(model, {name: x[3:4] for name, x in molecules.items()})
     assert_close(alone, {t: y[3:4] for t, y in expected.items()})
 
 
+@pytest.mark.quick_on_torch
 def test_training_reaches_every_variable_and_learns(model, molecules):
     before = [w.copy() for w in model.get_weights()]
     targets = {
@@ -131,6 +134,7 @@ def test_training_reaches_every_variable_and_learns(model, molecules):
     assert losses[-1] < 0.1 * losses[0]
 
 
+@pytest.mark.quick_on_torch
 def test_trains_with_gradient_balancing(molecules):
     model = keras_mtl.MultiTaskModel(*message_passing(TASKS, max_atoms=12))
     model.compile(

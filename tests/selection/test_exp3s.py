@@ -44,6 +44,7 @@ class Reference:
         self.omega = special.logsumexp(exponents, axis=1, b=mixing)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("importance", ["softmax", "propensity"])
 @pytest.mark.parametrize(
     "num_tasks, eta, epsilon", [(8, 1e-3, 0.05), (3, 0.3, 0.1), (2, 5.0, 0.0)]
@@ -145,6 +146,7 @@ def total_reward(policy, rewards, seed):
     return total
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize(
     "arguments, part",
     [

@@ -13,7 +13,7 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 
 def weights_of(gradients, c):
@@ -44,6 +44,7 @@ def check_conditions(gradients, weights, c, tolerance):
         assert np.all(gradients @ direction >= level - tolerance * size * norms)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_tasks", [2, 11, 40])
 def test_optimality_conditions(num_tasks, kind):

@@ -12,7 +12,7 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 
 def project(gradients, vectors=None):
@@ -32,6 +32,7 @@ def scipy_direction(gradients, vector):
     return combined + gradients.T @ coefficients
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_tasks", [2, 11, 40])
 def test_is_the_projection(num_tasks, kind):

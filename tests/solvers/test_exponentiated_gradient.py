@@ -7,7 +7,7 @@ from keras import ops
 from keras_mtl.solvers import exponentiated_gradient as module
 from keras_mtl.solvers.exponentiated_gradient import exponentiated_gradient_step
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 P = np.array([0.1, 0.2, 0.3, 0.4])
 
@@ -21,6 +21,7 @@ def update(gains, counted=(True,) * 4, p=P):
     return ops.convert_to_numpy(log_p).astype("float64")
 
 
+@pytest.mark.quick_on_torch(1)
 def test_multiplies_and_normalizes():
     gains = np.array([1.0, -2.0, 0.5, 3.0])
     expected = P * np.exp(gains)

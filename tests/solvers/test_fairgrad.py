@@ -12,7 +12,7 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 ALPHAS = [0.5, 1.0, 2.0, 5.0]
 
@@ -26,6 +26,7 @@ def residual(gramian, w, alpha):
     return (gramian @ w) * w ** (1 / alpha) - 1
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_tasks", [2, 11, 128])
 def test_residual_of_the_equation(num_tasks, kind):

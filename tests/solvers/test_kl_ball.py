@@ -8,7 +8,7 @@ from keras import ops
 from keras_mtl.solvers import kl_ball as module
 from keras_mtl.solvers.kl_ball import project_onto_kl_ball
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 NUM_TASKS = (2, 3, 11, 100)
 RADII = (1e-3, 0.05, 0.3, 1.2, 3.0)
@@ -31,6 +31,7 @@ def softmax(logits):
     return exponentials / exponentials.sum()
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("num_tasks", [2, 3, 11])

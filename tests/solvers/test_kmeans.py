@@ -10,7 +10,7 @@ from keras import ops
 from keras_mtl.solvers import kmeans as module
 from keras_mtl.solvers.kmeans import kmeans_1d
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 
 def fit(points, num_groups, counted=None):
@@ -34,6 +34,7 @@ def best_of_all_partitions(points, num_groups):
     return best[1]
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("num_tasks, num_groups", [(2, 2), (5, 2), (7, 3)])
 def test_is_the_best_of_all_partitions(num_tasks, num_groups, seed):

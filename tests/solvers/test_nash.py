@@ -9,7 +9,7 @@ from keras import ops
 from keras_mtl.solvers import nash
 from keras_mtl.solvers import nash_bargaining
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 NUM_TASKS = (2, 3, 11, 40, 100)
 
@@ -69,6 +69,7 @@ def newton(gramian, alpha):
     return alpha
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
 @pytest.mark.parametrize("dimensions_per_task", [1, 2, 25])

@@ -7,9 +7,10 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("scale", [1e-16, 1.0, 1e16])
 @pytest.mark.parametrize("size", [11, 30])
 def test_is_the_pseudo_inverse(size, scale):

@@ -12,7 +12,7 @@ from tests.solvers.problems import gramian_of
 from tests.solvers.problems import normal
 from tests.solvers.problems import solve
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 
 def min_norm(gradients):
@@ -47,6 +47,7 @@ def condition_error(gradients, alpha):
     return max(shortfall, np.minimum(np.abs(slack), active).max())
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_tasks", [2, 11, 40, 128])
 def test_optimality_conditions(num_tasks, kind):

@@ -4,7 +4,7 @@ from scipy.optimize import brentq
 
 from keras_mtl.solvers.simplex_projection import project_onto_simplex
 
-pytestmark = pytest.mark.quick_on_torch(1)
+pytestmark = pytest.mark.quick_on_torch
 
 
 def reference(vector):
@@ -18,6 +18,7 @@ def reference(vector):
     return np.maximum(vector - shift, 0)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("num_tasks", [1, 2, 3, 11, 128])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
 def test_is_the_nearest_point(num_tasks, scale):

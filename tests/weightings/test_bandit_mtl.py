@@ -45,6 +45,7 @@ def random_losses(steps=30, num_tasks=4, seed=0):
     return np.random.default_rng(seed).uniform(0.05, 3.0, (steps, num_tasks))
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("rho, eta", [(1.2, 0.5), (0.1, 0.5), (0.5, 0.1)])
 def test_is_algorithm_1(rho, eta):
     losses = random_losses()
@@ -61,6 +62,7 @@ def test_has_the_defaults_of_the_paper():
     assert BanditMTL().eta == 0.5
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e16])
 @pytest.mark.parametrize("rho", [0.01, 0.4, 1.2])
 def test_stays_in_the_ball_and_on_the_simplex(rho, scale):
@@ -85,6 +87,7 @@ def test_constraint_never_binds_beyond_log_t():
     np.testing.assert_allclose(weights[1:], 4 * p, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("rho", [0.0, 1e-10])
 @pytest.mark.parametrize("scale", [1.0, 1e16])
 def test_a_small_rho_is_equal_weighting(rho, scale):
@@ -117,6 +120,7 @@ def test_a_task_comes_back_from_nothing(rho):
     assert weights[-1, 3] > 2
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("scale", [1e-16, 1e16, 1e36])
 def test_is_finite_for_losses_of_all_scales(scale):
     losses = random_losses() * scale

@@ -36,6 +36,7 @@ def around_stationary(num_tasks, size, noise, seed=0):
     return gradients.astype("float32").astype("float64")
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("num_tasks", [2, 3, 5, 11, 40])
 @pytest.mark.parametrize("name", METHODS)
@@ -57,6 +58,7 @@ def test_is_short_and_without_conflict_around_stationary_points(
                 assert cosines(jacobian, direction).min() >= -1e-4, case
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("num_tasks", [2, 5, 40])
 @pytest.mark.parametrize("name", METHODS)

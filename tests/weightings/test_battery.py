@@ -15,6 +15,8 @@ from keras_mtl.weightings.registry import WEIGHTINGS
 from tests.compiled import compiled_call
 from tests.utils import further_cases
 
+pytestmark = pytest.mark.quick_on_torch
+
 EXCEPTIONS = {
     ("permutation", "random"): "its weights do not depend on the tasks",
     ("scale", "random"): "its weights do not depend on the tasks",
@@ -70,8 +72,8 @@ def skip_exceptions(test, method):
         pytest.skip(f"{method}: {reason}")
 
 
-# Programs for 1 and 64 tasks are traced and compiled anew.
-DEAR_CHECKS = {"number_of_tasks"}
+# The others would be traced and compiled anew for each method.
+ON_EVERY_BACKEND = {"serialization", "training"}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,9 @@ DEAR_CHECKS = {"number_of_tasks"}
     [
         pytest.param(
             check,
-            marks=[pytest.mark.quick_on_torch] if check in DEAR_CHECKS else [],
+            marks=[pytest.mark.every_backend]
+            if check in ON_EVERY_BACKEND
+            else [],
         )
         for check in weighting_checks.CHECKS
     ],
@@ -232,7 +236,6 @@ SAME = [
 ]
 
 
-@pytest.mark.quick_on_torch
 def test_methods_are_different():
     rng = np.random.default_rng(0)
     epochs = rng.uniform(0.5, 2.0, (4, 3, 4))

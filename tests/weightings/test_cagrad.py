@@ -29,6 +29,7 @@ def scipy_direction(jacobian, c):
     return mean + radius * combined / np.linalg.norm(combined)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("c", [0.4, 1.0])
 def test_is_algorithm_1(c):
     for jacobian in steps():
@@ -39,6 +40,7 @@ def test_is_algorithm_1(c):
         assert error <= 2e-4 * np.linalg.norm(expected)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("c", [0.4, 1.0, 2.0])
 def test_no_direction_of_the_ball_is_better_for_the_worst_task(c):
     rng = np.random.default_rng(1)
@@ -56,6 +58,7 @@ def test_no_direction_of_the_ball_is_better_for_the_worst_task(c):
             assert np.all(worst <= best + 1e-5 * radius)
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("rescale, divisor", [(0, 1.0), (1, 1.25), (2, 1.5)])
 def test_rescale(rescale, divisor):
     jacobian = steps()[0]

@@ -20,6 +20,7 @@ def test_without_values_it_is_equal():
     np.testing.assert_array_equal(np.array(Constant()(LOSSES)), 1.0)
 
 
+@pytest.mark.quick_on_torch
 def test_trains_as_loss_weights():
     x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
     y = {"a": x[:, :1], "b": 3 * x[:, 1:]}

@@ -29,6 +29,7 @@ def inverse_of_two(jacobian):
     return 1 / norms / np.sqrt(1 + g @ h / norms.prod())
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9])
 def test_averages_the_weights(alpha):
     """The recursion is written out as a sum over all steps."""
@@ -84,6 +85,7 @@ def test_names_methods_that_it_cannot_average():
         CRMOGM(NashMTL(), alpha=1.0)
 
 
+@pytest.mark.quick_on_torch
 def test_trains_a_model_and_is_saved_with_it(tmp_path):
     inputs = keras.Input((3,))
     features = keras.layers.Dense(4)(inputs)

@@ -60,6 +60,7 @@ def test_without_averages_the_direction_is_equation_2():
     )
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("beta, beta_sigma", [(0.5, 0.5), (0.9, 0.0)])
 def test_gradients_of_fixed_directions_are_weighted_as_in_algorithm_1(
     beta, beta_sigma

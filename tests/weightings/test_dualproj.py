@@ -7,6 +7,7 @@ from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("preference", [None, [0.1, 0.4, 0.0, 1.0, 2.0]])
 def test_is_the_nearest_direction_without_conflict(preference):
     dualproj = DualProj(preference)

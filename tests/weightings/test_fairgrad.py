@@ -9,6 +9,7 @@ from tests.weightings.gradients import steps
 from tests.weightings.gradients import weights_of
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
 def test_solves_equation_4(alpha):
     fairgrad = FairGrad(alpha)
@@ -20,6 +21,7 @@ def test_solves_equation_4(alpha):
         )
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
 def test_maximizes_the_fairness_on_a_sphere(alpha):
     def negative_utility(direction, jacobian, radius):
@@ -37,6 +39,7 @@ def test_maximizes_the_fairness_on_a_sphere(alpha):
         assert best <= found.fun + 1e-6 * abs(found.fun)
 
 
+@pytest.mark.quick_on_torch
 def test_alpha_1_is_nash_mtl_of_any_norm():
     nash = NashMTL(max_norm=None)
     for jacobian in steps():
@@ -47,6 +50,7 @@ def test_alpha_1_is_nash_mtl_of_any_norm():
         )
 
 
+@pytest.mark.quick_on_torch
 def test_a_larger_alpha_improves_the_worst_task_more():
     jacobian = steps()[0]
     shares = []

@@ -27,6 +27,7 @@ def reference(before, after, gamma=0.01, min_losses=0.0):
     return np.stack(weights)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("min_losses", [0.0, [0.1, 0.0, -0.5]])
 def test_is_algorithm_1(min_losses):
     rng = np.random.default_rng(0)
@@ -41,6 +42,7 @@ def test_is_algorithm_1(min_losses):
     np.testing.assert_allclose(np.stack(weights), expected, rtol=1e-4)
 
 
+@pytest.mark.quick_on_torch
 def test_helps_the_task_that_improves_least():
     weighting = FAMO()
     losses = np.array([1.0, 1.0, 1.0], "float32")

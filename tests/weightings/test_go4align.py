@@ -27,6 +27,7 @@ def random_losses(steps=30, num_tasks=5, seed=0):
     return np.random.default_rng(seed).uniform(0.05, 3.0, (steps, num_tasks))
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize(
     "num_groups, beta", [(1, 1e-4), (2, 1e-4), (2, 0.3), (3, 0.05)]
 )
@@ -39,6 +40,7 @@ def test_is_algorithm_1(num_groups, beta):
     )
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("num_groups", [5, 50])
 def test_enough_groups_leave_each_task_its_indicator(num_groups):
     losses = random_losses()
@@ -74,6 +76,7 @@ def test_tasks_of_a_group_share_a_weight():
     assert weights[0] > 5 * weights[1]
 
 
+@pytest.mark.quick_on_torch
 def test_a_task_without_labels_does_not_count():
     # The mean is that of the other losses, and so are the groups.
     losses = np.array([[1.0, 2.0, 0.0, 3.0]])

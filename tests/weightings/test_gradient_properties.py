@@ -25,6 +25,7 @@ def fresh(weighting):
     return type(weighting).from_config(weighting.get_config())
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("name", NON_CONFLICTING)
 @pytest.mark.parametrize("num_tasks", [2, 5, 11])
@@ -60,6 +61,7 @@ def test_two_tasks_take_the_bisector(name):
             assert cosines(bisector[None], direction) >= 1 - 1e-6
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 @pytest.mark.parametrize(
     "name, degree",

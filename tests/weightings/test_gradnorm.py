@@ -29,6 +29,7 @@ def reference(losses, norms, alpha, learning_rate):
     return np.stack(used)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.5])
 def test_is_algorithm_1(alpha):
     rng = np.random.default_rng(0)
@@ -69,6 +70,7 @@ def test_the_scale_of_the_norms_does_not_matter(scale):
     np.testing.assert_allclose(*pair, rtol=1e-3)
 
 
+@pytest.mark.quick_on_torch
 def test_alpha_0_makes_the_norms_equal():
     weighting = GradNorm(alpha=0.0)
     norms = np.array([1.0, 2.0, 4.0], "float32")
@@ -103,6 +105,7 @@ def model_with_trunk(**kwargs):
     return model
 
 
+@pytest.mark.quick_on_torch
 def test_takes_the_norms_at_the_last_shared_layer():
     x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
     y = {"a": x[:, :1], "b": 3 * x[:, 1:2]}

@@ -40,6 +40,7 @@ def vaccinate(gradients, targets, i, order, beta):
     return gradient, targets
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("beta", [0.5, 0.1])
 def test_is_algorithm_1(beta):
     """The moving averages tell in which of the orders each task went."""
@@ -66,6 +67,7 @@ def test_is_algorithm_1(beta):
     assert corrected > 15
 
 
+@pytest.mark.quick_on_torch
 def test_two_tasks_over_many_steps():
     step = partial(call, GradVac())
     targets = np.zeros((2, 2))

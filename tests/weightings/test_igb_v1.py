@@ -29,6 +29,7 @@ def run(weighting, epochs):
     return np.stack(weights)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("base_epoch", [1, 2, 3])
 def test_is_algorithm_1(base_epoch):
     epochs = np.random.default_rng(0).uniform(0.05, 3.0, (5, 6, 4))

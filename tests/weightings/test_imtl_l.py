@@ -37,6 +37,7 @@ def test_trains_the_scales_with_adam():
     )
 
 
+@pytest.mark.quick_on_torch
 def test_brings_constant_losses_to_1():
     losses = np.array([0.5, 1.0, 3.0])
     weights = run(IMTLL(learning_rate=0.05), [losses] * 150)

@@ -29,6 +29,7 @@ def normalizers(normalization, losses, jacobian):
     }[normalization]
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("normalization", ["none", "l2", "loss", "loss+"])
 def test_is_the_shortest_vector_of_the_normalized_hull(normalization):
     rng = np.random.default_rng(1)
@@ -60,6 +61,7 @@ def test_normalization_by_losses_is_mgda_of_the_logarithms():
     np.testing.assert_allclose(direction, expected, atol=1e-5)
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("normalization", ["none", "l2", "loss", "loss+"])
 def test_tasks_without_labels_are_left_out(normalization):
     jacobian = steps()[0]

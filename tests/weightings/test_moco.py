@@ -20,6 +20,7 @@ def arguments(jacobian):
     return losses, jacobian @ jacobian.T
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize(
     "beta, gamma, rho", [(0.1, 0.1, 0.0), (0.5, 0.01, 0.0), (1.0, 0.02, 3.0)]
 )
@@ -40,6 +41,7 @@ def test_follows_the_averaged_gramian(beta, gamma, rho):
         )
 
 
+@pytest.mark.quick_on_torch
 def test_is_the_papers_algorithm_for_constant_gradients():
     """Without noise, tracking gradients and Gramians ends at the same."""
     step = partial(call, MoCo(0.2, 0.02))
@@ -52,6 +54,7 @@ def test_is_the_papers_algorithm_for_constant_gradients():
     np.testing.assert_allclose(weights, expected, atol=1e-4)
 
 
+@pytest.mark.quick_on_torch
 def test_noise_makes_weights_steadier_than_modo():
     from keras_mtl.weightings.modo import MoDo
 

@@ -28,6 +28,7 @@ def nearest_on_simplex(vector):
     return np.maximum(vector - high, 0)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("gamma, rho", [(0.1, 0.0), (0.01, 0.0), (0.02, 2.0)])
 @pytest.mark.parametrize("double", [False, True])
 def test_is_algorithm_1(gamma, rho, double):
@@ -44,6 +45,7 @@ def test_is_algorithm_1(gamma, rho, double):
         )
 
 
+@pytest.mark.quick_on_torch
 def test_tends_to_mgda_on_constant_gradients():
     """Two tasks: the minimal norm has a closed form."""
     rng = np.random.default_rng(0)

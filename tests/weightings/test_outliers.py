@@ -57,6 +57,7 @@ def check(name):
         np.testing.assert_allclose(weights, usual, atol=0.06)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("name", REMEMBERING)
 def test_one_huge_loss_is_forgotten(name):
     check(name)

@@ -52,6 +52,7 @@ class Reference:
         return best
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("num_tasks", [2, 3, 6])
 @pytest.mark.parametrize("tau, beta", [(0.02, 0.999), (0.3, 0.5)])
 def test_is_algorithm_1(num_tasks, tau, beta):
@@ -82,6 +83,7 @@ def test_each_task_makes_its_share_of_progress():
         assert np.all(units[1:] @ direction >= np.array(taus) - 1e-5)
 
 
+@pytest.mark.quick_on_torch
 def test_a_secondary_loss_may_have_any_scale():
     plain, scaled = partial(call, PCD()), partial(call, PCD())
     factors = np.array([[1.0], [1e4], [1e-4], [10.0]], "float32")
@@ -105,6 +107,7 @@ def test_constraints_without_a_solution_are_dropped():
     np.testing.assert_allclose(weights, [1.0, 0.0, 0.0], atol=1e-6)
 
 
+@pytest.mark.quick_on_torch
 def test_knows_which_constraints_have_a_solution():
     """Six gradients in three dimensions: a third of them have none."""
     weighting, compared, dropped = PCD(0.02, beta=0.0), 0, 0

@@ -47,6 +47,7 @@ def possible_directions(gradients):
     return np.array([sum(parts) for parts in itertools.product(*copies)])
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("num_tasks", [3, 4])
 def test_directions_are_those_of_algorithm_1(num_tasks):
     step = compiled_call(PCGrad())

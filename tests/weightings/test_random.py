@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from keras_mtl.weightings import Random
 
@@ -16,6 +17,7 @@ def test_weights_are_positive_and_sum_to_the_number_of_tasks():
     np.testing.assert_allclose(weights.sum(axis=1), 3.0, rtol=1e-5)
 
 
+@pytest.mark.quick_on_torch
 def test_logits_are_standard_normal():
     # Logarithms of ratios of weights are differences of two logits.
     weights = draw(0, 1000)

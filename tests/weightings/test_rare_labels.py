@@ -68,6 +68,7 @@ def check(name, steps=STEPS):
     np.testing.assert_allclose(without, alone / alone.sum(), atol=0.05)
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("name", REMEMBERING)
 def test_a_rare_label_has_the_weight_of_the_others(name):
     check(name)
@@ -79,6 +80,7 @@ def test_so_it_has_with_all_other_methods(name):
     check(name)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("name", ["modo", "sdmgrad", "moco", "cr_mogm"])
 def test_the_others_have_what_they_have_without_the_task(name):
     """Step by step, and exactly, for the methods that share one weight."""

@@ -36,6 +36,7 @@ def algorithm_1(first, second, third, weights, preferred, settings):
     return weights, total / (1 + settings["lambda_"])
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize(
     "changes",
     [

@@ -37,6 +37,7 @@ def test_of_equal_distances_the_first_counts():
     np.testing.assert_array_equal(weights_of([1.0, 1.0]), [0.5, 0.0])
 
 
+@pytest.mark.quick_on_torch
 def test_descends_to_equal_distances():
     # The largest of λ₁ θ² and λ₂ (1 − θ)² is least where they are equal.
     preference, theta = np.array([0.7, 0.3]), 0.5

@@ -7,6 +7,7 @@ import keras_mtl
 from keras_mtl.weightings.trimmed_mean import TrimmedMean
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 7, 12])
 @pytest.mark.parametrize("trim_number", [0, 1, 2, 5])
 def test_is_the_trimmed_mean_of_each_coordinate(num_tasks, trim_number):

@@ -26,6 +26,7 @@ def reference(losses, factors, learning_rate):
     return np.stack(weights)
 
 
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize(
     "form, factors",
     [
@@ -42,6 +43,7 @@ def test_trains_log_variance_with_adam(form, factors):
     np.testing.assert_allclose(np.stack(weights), expected, rtol=1e-4)
 
 
+@pytest.mark.quick_on_torch
 def test_reaches_the_minimum_of_a_constant_loss():
     # d/ds (L exp(-s) / 2 + s / 2) = 0 at exp(s) = L.
     weighting = Uncertainty(learning_rate=0.02)
