@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PACKAGE = "keras_mtl"
+PACKAGES = ("keras_mtl", "keras_mtl_console")
 
 # What is trained: two steps of a gradient balancing, and a file of the model.
 TRAINING = """
@@ -69,16 +69,18 @@ def one_file(folder, pattern):
 
 
 def check_contents(wheel):
-    """Exits if the wheel has other files of the package than the checkout."""
+    """Exits if the wheel has other files of a package than the checkout."""
     with zipfile.ZipFile(wheel) as archive:
         packed = {
             name for name in archive.namelist() if ".dist-info/" not in name
         }
-    files = [*(ROOT / PACKAGE).rglob("*.py"), ROOT / PACKAGE / "py.typed"]
+    files = [ROOT / "keras_mtl" / "py.typed"]
+    for package in PACKAGES:
+        files += (ROOT / package).rglob("*.py")
     expected = {path.relative_to(ROOT).as_posix() for path in files}
     if packed != expected:
         sys.exit(
-            f"Expected the wheel to have the files of {PACKAGE}/. "
+            f"Expected the wheel to have the files of {PACKAGES}. "
             f"Missing: {sorted(expected - packed)}. "
             f"Unexpected: {sorted(packed - expected)}"
         )

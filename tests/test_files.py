@@ -185,7 +185,7 @@ def test_a_keras_file_with_a_lambda_is_refused(tmp_path):
         ("os", "system", None),
         ("builtins", "eval", None),
         ("subprocess", "Popen", "subprocess>Popen"),
-        ("keras_mtl.cli", "main", None),
+        ("keras_mtl.cli.demo", "run_demo", None),
         ("nowhere", "Unknown", "keras_mtl>Unknown"),
     ],
 )

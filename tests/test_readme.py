@@ -8,20 +8,8 @@ import numpy as np
 import pytest
 
 import keras_mtl
-from keras_mtl.cli import methods
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-
-
-def section(name):
-    text = README.read_text(encoding="utf-8")
-    pattern = rf"<!-- {name}.*?-->\n(.*?)<!-- end of {name} -->"
-    return re.search(pattern, text, re.DOTALL).group(1).strip()
-
-
-@pytest.mark.any_backend
-def test_table_of_methods_is_that_of_the_registry():
-    assert section("methods") == methods.markdown_table()
 
 
 def test_first_example_runs(tmp_path, monkeypatch):
@@ -94,16 +82,6 @@ def test_watching_conflicts():
     exec(example, names)
     assert names["watch"].cosines.shape == (5, 2, 2)
     assert names["gramian"].shape == (2, 2)
-
-
-@pytest.mark.any_backend
-def test_console_command_prints_the_table(capsys):
-    from keras_mtl.cli import main as cli
-
-    assert cli.main(["methods", "--markdown"]) == 0
-    assert capsys.readouterr().out.strip() == section("methods")
-    assert cli.main(["methods"]) == 0
-    assert "NashMTL" in capsys.readouterr().out
 
 
 def test_task_selection(monkeypatch):

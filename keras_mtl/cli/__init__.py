@@ -1,3 +1,3 @@
-"""The console command `keras-mtl`, whose entry is `keras_mtl.cli.main`."""
+"""What the commands of `keras-mtl` do; `keras_mtl_console` parses them."""
 
 __all__ = []

@@ -21,23 +21,14 @@ from keras_mtl.datasets import qm9
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.models import message_passing
 
-EPOCHS = 10
-MOLECULES = 10000
-WEIGHTINGS = [
-    "equal",
-    "scale_invariant",
-    "uncertainty",
-    "igb_v1",
-    "nash_mtl",
-]
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
 
 
 def run_demo(
-    epochs: int = EPOCHS,
-    molecules: int = MOLECULES,
-    weightings: Sequence[str] = WEIGHTINGS,
+    epochs: int,
+    molecules: int,
+    weightings: Sequence[str],
     seed: int = 0,
     output_dir: str | os.PathLike = "demo_results",
     export_dir: str | os.PathLike = "saved_models/qm9",
@@ -89,9 +80,9 @@ def run_demo(
 
 
 def run_benchmark(
-    epochs: int = EPOCHS,
-    molecules: int = MOLECULES,
-    weightings: Sequence[str] = WEIGHTINGS,
+    epochs: int,
+    molecules: int,
+    weightings: Sequence[str],
     seeds: Sequence[int] = (0, 1, 2),
     path: str | os.PathLike = "benchmark.jsonl",
     data_dir: str | os.PathLike | None = None,

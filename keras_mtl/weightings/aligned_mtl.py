@@ -17,6 +17,7 @@ SCALES = ("min", "median", "mean")
     package="keras_mtl",
     paper="Senushkin et al., Independent Component Alignment",
     year=2023,
+    when="Gradients conflict or one dominates: makes them orthogonal.",
 )
 class AlignedMTL(PreferenceWeighting):
     """Aligned-MTL: the nearest orthogonal gradients of one length.

@@ -21,6 +21,7 @@ MAX_GAIN = 10.0
     package="keras_mtl",
     paper="Mao et al., Bandit-based Multi-task Learning (BanditMTL)",
     year=2021,
+    when="No task should fall far behind. Losses of one scale.",
 )
 class BanditMTL(Weighting):
     """BanditMTL: an adversarial bandit weights the tasks.

@@ -12,6 +12,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Liu et al., Conflict-Averse Gradient Descent",
     year=2021,
+    when="The mean gradient is about right, but the worst task lags.",
 )
 class CAGrad(GradientWeighting):
     """CAGrad: the best for the worst task, near the mean gradient.

@@ -13,6 +13,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Liu et al., ConFIG: Towards Conflict-free Training of PINNs",
     year=2024,
+    when="Very different losses (PINNs): one angle to all gradients.",
 )
 class ConFIG(PreferenceWeighting):
     """ConFIG: the conflict-free direction of equal cosines to all gradients.

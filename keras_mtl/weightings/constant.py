@@ -16,6 +16,7 @@ from keras_mtl.weightings.weighting import Weighting
     "constant",
     package="keras_mtl",
     paper="Constant weights",
+    when="You know good weights, by experience or from a search.",
 )
 class Constant(Weighting):
     """Weights that do not change, found by hand or by a search.

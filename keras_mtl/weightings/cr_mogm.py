@@ -22,6 +22,7 @@ UNSEEN = -1.0
     paper="Zhou et al., Stochastic Multi-Objective Gradient Manipulation",
     year=2022,
     cost="that of its part",
+    when="A method's weights jump between batches: averages them.",
 )
 class CRMOGM(Wrapper, GradientWeighting):
     """CR-MOGM: the weights of another method, averaged over the steps.

@@ -16,6 +16,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Lin et al., Dual-Balancing for Multi-Task Learning",
     year=2023,
+    when="Both the losses and the gradients differ in size.",
 )
 class DBMTL(GradientWeighting):
     """DB-MTL: balances the losses and the gradients.

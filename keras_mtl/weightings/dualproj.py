@@ -9,6 +9,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Lopez-Paz et al., Gradient Episodic Memory for Continual Learning",
     year=2017,
+    when="The mean gradient, changed only where it would harm a task.",
 )
 class DualProj(PreferenceWeighting):
     """DualProj: the mean gradient, freed from its conflicts.

@@ -18,6 +18,7 @@ MAX_RATIO = 1e30
     package="keras_mtl",
     paper="Liu et al., End-to-End Multi-Task Learning with Attention",
     year=2019,
+    when="Some losses fall slowly and should get more weight.",
 )
 class DWA(Weighting):
     """Dynamic weight average: the slower a loss falls, the larger its weight.

@@ -9,6 +9,7 @@ from keras_mtl.weightings.weighting import Weighting
     "equal",
     package="keras_mtl",
     paper="Equal weighting, the sum of the losses",
+    when="The baseline to compare with; enough if no task suffers.",
 )
 class Equal(Weighting):
     """Weights every task by 1: plain Keras.

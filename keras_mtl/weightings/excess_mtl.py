@@ -22,6 +22,7 @@ MAX_NORM = 10.0
     package="keras_mtl",
     paper="He et al., Robust Multi-Task Learning with Excess Risks",
     year=2024,
+    when="Noisy labels: favours tasks that can still improve.",
 )
 class ExcessMTL(GradientWeighting):
     """ExcessMTL: a task far from convergence gets more weight.

@@ -12,6 +12,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Ban et al., Fair Resource Allocation in Multi-Task Learning",
     year=2024,
+    when="As nash_mtl; alpha sets how much the worst task counts.",
 )
 class FairGrad(Bargaining):
     """FairGrad: α-fair shares of the improvement.

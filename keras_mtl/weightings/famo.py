@@ -22,6 +22,7 @@ MAX_CHANGE = 1.0
     paper="Liu et al., FAMO: Fast Adaptive Multitask Optimization",
     year=2023,
     cost="1 backward pass, 2 forward passes",
+    when="All losses should fall at one relative rate, at little cost.",
 )
 class FAMO(Weighting):
     """Fast adaptive multitask optimization.

@@ -11,6 +11,7 @@ from keras_mtl.weightings.weighting import Weighting
     package="keras_mtl",
     paper="Chennupati et al., MultiNet++",
     year=2019,
+    when="As scale_invariant; the steps shorten as the losses fall.",
 )
 class GeometricMean(Weighting):
     """Geometric loss strategy (GLS): minimises the geometric mean M of losses.

@@ -23,6 +23,7 @@ MAX_LOSS = 1e3
     package="keras_mtl",
     paper="Shen et al., Group Optimization for Multi-Task Alignment",
     year=2024,
+    when="Many tasks: those of similar loss share a weight.",
 )
 class GO4Align(Weighting):
     """GO4Align: groups of similar tasks share a weight.

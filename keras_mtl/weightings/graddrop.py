@@ -16,6 +16,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Chen et al., Just Pick a Sign",
     year=2020,
+    when="Tasks pull a parameter both ways: one side wins at random.",
 )
 class GradDrop(GradientWeighting):
     """Gradient sign dropout: each coordinate keeps one sign.

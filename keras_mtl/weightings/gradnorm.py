@@ -22,6 +22,7 @@ MAX_GROWTH = 30.0
     paper="Chen et al., GradNorm",
     year=2018,
     cost="1 backward pass, and T through the chosen layer",
+    when="Tasks should train at similar rates; watches one layer.",
 )
 class GradNorm(GradientWeighting):
     """GradNorm: the tasks' gradient norms follow their rates of training.

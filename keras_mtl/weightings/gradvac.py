@@ -23,6 +23,7 @@ MIN_CANCELLATION = 1e-6
     package="keras_mtl",
     paper="Wang et al., Gradient Vaccine",
     year=2021,
+    when="As pcgrad, for tasks that agree: acts if they agree less.",
 )
 class GradVac(GradientWeighting):
     """Gradient Vaccine: brings cosines up to what they are on average.

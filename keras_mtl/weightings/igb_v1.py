@@ -16,6 +16,7 @@ from keras_mtl.weightings.weighting import Weighting
     package="keras_mtl",
     paper="Dai et al., Improvable Gap Balancing for Multi-Task Learning",
     year=2023,
+    when="Losses differ in scale; what improves least comes first.",
 )
 class IGBv1(Weighting):
     """Improvable gap balancing by a heuristic.

@@ -30,6 +30,7 @@ MAX_REWARD_SCALE = 16.0
     package="keras_mtl",
     paper="Dai et al., Improvable Gap Balancing for Multi-Task Learning",
     year=2023,
+    when="Research: an agent learns weights. igb_v1 did better so far.",
 )
 class IGBv2(IGBv1):
     """Improvable gap balancing by reinforcement learning.

@@ -15,6 +15,7 @@ MIN_CANCELLATION = 1e-6
     package="keras_mtl",
     paper="Liu et al., Towards Impartial Multi-task Learning",
     year=2021,
+    when="Gradients should count alike, large or small; or try config.",
 )
 class IMTLG(GradientWeighting):
     """IMTL-G: the direction has the same projection onto all gradients.

@@ -13,6 +13,7 @@ from keras_mtl.weightings.trained_scales import TrainedScales
     package="keras_mtl",
     paper="Liu et al., Towards Impartial Multi-Task Learning",
     year=2021,
+    when="Losses differ in scale: learned factors bring each to 1.",
 )
 class IMTLL(TrainedScales):
     """IMTL-L: learns scales that bring all losses to 1.

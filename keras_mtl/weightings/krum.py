@@ -13,6 +13,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Blanchard et al., Machine Learning with Adversaries",
     year=2017,
+    when="For comparison: made for faulty machines, trains few tasks.",
 )
 class Krum(GradientWeighting):
     """Krum and multi-Krum: the mean of the gradients nearest to the others.

@@ -9,6 +9,7 @@ from keras_mtl.weightings.registry import register
     "mean",
     package="keras_mtl",
     paper="Equal weighting, the mean of the gradients",
+    when="A baseline with the step length of upgrad and cagrad.",
 )
 class Mean(GradientWeighting):
     """Averages the task gradients.

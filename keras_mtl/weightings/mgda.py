@@ -17,6 +17,7 @@ NORMALIZATIONS = ("none", "l2", "loss", "loss+")
     package="keras_mtl",
     paper="Sener et al., Multi-Task Learning as Multi-Objective Optimization",
     year=2018,
+    when="Steps should help all tasks alike; small gradients lead.",
 )
 class MGDA(GradientWeighting):
     """MGDA: the shortest vector in the convex hull of the gradients.

@@ -16,6 +16,7 @@ from keras_mtl.weightings.simplex_steps import SimplexSteps
     package="keras_mtl",
     paper="Fernando et al., Mitigating Gradient Bias",
     year=2023,
+    when="As mgda, steadier: the weights follow averages over batches.",
 )
 class MoCo(SimplexSteps):
     """MoCo: MGDA's weights, followed slowly on averaged gradients.

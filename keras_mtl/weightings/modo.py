@@ -9,6 +9,7 @@ from keras_mtl.weightings.simplex_steps import SimplexSteps
     package="keras_mtl",
     paper="Chen et al., Three-Way Trade-Off in Multi-Objective Learning",
     year=2023,
+    when="As mgda, steadier: the weights move a small step each time.",
 )
 class MoDo(SimplexSteps):
     """MoDo: one step towards MGDA's weights in each step of training.

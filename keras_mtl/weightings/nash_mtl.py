@@ -11,6 +11,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Navon et al., Multi-Task Learning as a Bargaining Game",
     year=2022,
+    when="Gradients conflict or differ in size; all tasks should gain.",
 )
 class NashMTL(Bargaining):
     """Nash-MTL: the tasks bargain for the direction of the update.

@@ -29,6 +29,7 @@ MAX_AVERAGE = 1e4
     package="keras_mtl",
     paper="Varam et al., Not All Objectives Are Born Equal",
     year=2026,
+    when="One task comes first, and the others should not lose.",
 )
 class PCD(GradientWeighting):
     """Priority-constrained descent: the first task leads, no other loses.

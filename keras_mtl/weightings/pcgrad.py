@@ -16,6 +16,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Yu et al., Gradient Surgery for Multi-Task Learning",
     year=2020,
+    when="Gradients conflict; without conflict, it is the plain sum.",
 )
 class PCGrad(GradientWeighting):
     """PCGrad: projects conflicting gradients, gradient surgery.

@@ -15,6 +15,7 @@ from keras_mtl.weightings.weighting import Weighting
     package="keras_mtl",
     paper="Lin et al., Reasonable Effectiveness of Random Weighting",
     year=2022,
+    when="A control: a method that helps should beat random weights.",
 )
 class Random(Weighting):
     """Random loss weighting: w = T softmax(z) with z standard normal.

@@ -19,6 +19,7 @@ def register(
     paper: str = "",
     year: int | None = None,
     cost: str | None = None,
+    when: str = "",
 ) -> Callable[[type], type]:
     """Returns a decorator that gives a class of weightings a name.
 
@@ -34,6 +35,7 @@ def register(
         year: Year of the paper, for the table.
         cost: What a step costs, for the table. By default one backward pass
             for loss balancing and `T` for gradient balancing.
+        when: When to use the method, in one line, for the list and the table.
 
     Returns:
         Decorator of a class that inherits from `Weighting`.
@@ -50,7 +52,7 @@ def register(
     >>> keras_mtl.weightings.get("squared_inverse")(np.array([0.5, 2.0]))
     [4.0, 0.25]
     """
-    facts = {"paper": paper, "year": year, "cost": cost}
+    facts = {"paper": paper, "year": year, "cost": cost, "when": when}
     return WEIGHTINGS.register(name, package, **facts)
 
 

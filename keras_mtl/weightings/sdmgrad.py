@@ -21,6 +21,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Xiao et al., Direction-oriented Multi-objective Learning",
     year=2023,
+    when="As mgda, near the mean gradient: no task is given up.",
 )
 class SDMGrad(GradientWeighting):
     """SDMGrad: the least common improvement, held near a preferred direction.

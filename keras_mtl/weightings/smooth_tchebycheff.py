@@ -20,6 +20,7 @@ LOWEST = -3e38
     package="keras_mtl",
     paper="Lin et al., Smooth Tchebycheff Scalarization",
     year=2024,
+    when="The worst tasks should count most. Losses of one scale.",
 )
 class SmoothTchebycheff(Tchebycheff):
     """Smooth Tchebycheff scalarization (STCH): trains the worst tasks most.

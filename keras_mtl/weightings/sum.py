@@ -9,6 +9,7 @@ from keras_mtl.weightings.registry import register
     "sum",
     package="keras_mtl",
     paper="Equal weighting, the sum of the gradients",
+    when="To see what gradient balancing costs: it learns as equal.",
 )
 class Sum(GradientWeighting):
     """Sums the task gradients: `Equal`, by way of the gradients.

@@ -15,6 +15,7 @@ from keras_mtl.weightings.weighting import Weighting
     package="keras_mtl",
     paper="Lin et al., Smooth Tchebycheff Scalarization (the hard form)",
     year=2024,
+    when="Only the worst task should be trained. Losses of one scale.",
 )
 class Tchebycheff(Weighting):
     """Tchebycheff scalarization: only the task that is worst off is trained.

@@ -13,6 +13,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Yin et al., Byzantine-Robust Distributed Learning",
     year=2018,
+    when="Many tasks, some with wild gradients: leaves extremes out.",
 )
 class TrimmedMean(GradientWeighting):
     """The mean of the gradients without the extremes of each coordinate.

@@ -11,6 +11,7 @@ from keras_mtl.weightings.registry import register
     package="keras_mtl",
     paper="Quinton et al., Jacobian Descent for Multi-Objective Optimization",
     year=2024,
+    when="No step should harm a task; large gradients may count more.",
 )
 class UPGrad(PreferenceWeighting):
     """UPGrad: each gradient, freed from its conflicts, and then their mean.

@@ -213,6 +213,8 @@ def test_states_its_source(method):
         return
     facts = WEIGHTINGS.facts(method)
     assert facts["paper"]
+    # A line of the list in a terminal has 80 columns.
+    assert 0 < len(facts["when"]) <= 60
     if facts["year"]:
         assert "Reference:" in cls.__doc__
         assert str(facts["year"]) in cls.__doc__
