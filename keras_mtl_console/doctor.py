@@ -23,11 +23,14 @@ USES = {
     "datasets": "the measures of keras_mtl.datasets.glue, other data sets",
     "nlp": "texts with KerasHub, as in experiments/glue.py",
     "tf-agents": "the agent of igb_v2 from TF-Agents, on TensorFlow",
-    "test": "working on keras_mtl: the tests",
-    "parity": "working on keras_mtl: comparison with TorchJD",
-    "lint": "working on keras_mtl: style and types",
-    "release": "working on keras_mtl: building the wheel",
-    "dev": "working on keras_mtl: all of these",
+}
+# Those for work on the package, of which a wheel says nothing.
+USES_IN_A_CLONE = {
+    "test": "the tests",
+    "parity": "the comparison with TorchJD",
+    "lint": "the checks of style and types",
+    "release": "what builds the wheel",
+    "dev": "all that work on keras_mtl takes",
 }
 # Other distributions that bring the same modules.
 ALSO = {
@@ -68,8 +71,9 @@ def run() -> int:
     error = import_error(active)
     print(_verdict(active, error))
     print("\nExtras")
-    for extra in filter(required.get, USES):
-        print(f"  {extra:<12}{USES[extra]}")
+    uses = {**USES, **(USES_IN_A_CLONE if installation.clone() else {})}
+    for extra in filter(required.get, uses):
+        print(f"  {extra:<12}{uses[extra]}")
         print(f"{'':<14}{_state_of(extra, required)}")
     return 1 if error else 0
 

@@ -3,6 +3,7 @@ import io
 import json
 import math
 import pathlib
+import re
 import sys
 
 import keras
@@ -15,6 +16,7 @@ from keras_mtl.benchmarking import benchmark
 from keras_mtl.benchmarking import settings
 from keras_mtl.benchmarking import step_timer
 from keras_mtl.benchmarking.seeded_order import order_by_seed
+from keras_mtl.benchmarking.time_left import TimeLeft
 
 TASKS = ["sum", "max"]
 COMPILE = {
@@ -439,10 +441,9 @@ def test_printed_table():
     result = make_result(VALUES, scale={"sum_loss": 1e-9})
     assert str(result) == repr(result)
     header, rule, *rows, last_rule, caption = str(result).splitlines()
-    titles = ["weighting", "sum_loss", "max_mae", "rank", "Δm (%)", "time"]
-    assert header.replace("Δm (%)", "Δm-(%)").split() == [
-        title.replace(" ", "-") for title in titles
-    ]
+    assert " ".join(header.split()) == (
+        "weighting sum_loss ↓ max_mae ↓ rank ↓ Δm (%) ↓ time"
+    )
     assert len({len(line) for line in [header, rule, *rows, last_rule]}) == 1
     sums = "1.500e-09 ± 5.000e-10"
     assert rows[0].split("  ")[0] == "equal"
@@ -461,7 +462,7 @@ def test_many_results_go_down_the_page():
     result = BenchmarkResult([record], keys, ["equal"])
     lines = str(result).splitlines()
     assert lines[0].split() == ["weighting", "equal"]
-    assert lines[3].split() == ["task_1_loss", "1.000"]
+    assert lines[3].split() == ["task_1_loss", "↓", "1.000"]
     assert "One seed." in lines[-1]
 
 
@@ -469,18 +470,38 @@ def test_many_results_go_down_the_page():
 def test_rich_table():
     rich_console = pytest.importorskip("rich.console")
     file = io.StringIO()
-    table = make_result({"a[b]": [(1.0, 2.0)], "c": [(2.0, 1.0)]}).table()
+    values = {"a[b]": [(1.0, 2.0)], "c": [(2.0, 1.0)]}
+    table = make_result(values, higher_is_better=["max_mae"]).table()
     rich_console.Console(width=80, file=file).print(table)
     rows = [line.split() for line in file.getvalue().splitlines()]
-    assert rows[0][:3] == ["weighting", "sum_loss", "max_mae"]
+    assert rows[0][:5] == ["weighting", "sum_loss", "↓", "max_mae", "↑"]
     assert rows[2][:3] == ["a[b]", "1.000", "2.000"]
+
+
+@pytest.mark.any_backend
+def test_table_in_markdown():
+    result = make_result(
+        {"equal": [(1.0, 2.0)], "c": [(2.0, 4.0)]},
+        higher_is_better=["max_mae"],
+    )
+    header, rule, *rows, empty, caption = result.to_markdown().splitlines()
+    assert header == (
+        "| weighting | sum_loss ↓ | max_mae ↑ | rank ↓ | Δm (%) ↓ | time |"
+    )
+    assert rule == "| --- | ---: | ---: | ---: | ---: | ---: |"
+    # The mean of 100 % worse and 100 % better.
+    assert rows == [
+        "| equal | **1.000** | 2.000 | 1.50 | +0.0 | 1.00 |",
+        "| c | 2.000 | **4.000** | 1.50 | +0.0 | 1.00 |",
+    ]
+    assert empty == "" and caption.startswith("One seed. ↑: higher is better")
 
 
 @pytest.mark.any_backend
 def test_rich_is_missing(monkeypatch):
     for name in ["rich", "rich.table", "rich.box", "rich.progress"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"keras-mtl\[plots\]"):
+    with pytest.raises(ImportError, match="Type: pip install rich"):
         make_result(VALUES).table()
     assert str(make_result(VALUES))
     assert len(run(progress=True).records) == 4
@@ -807,9 +828,14 @@ def test_settings_do_not_depend_on_the_process():
         ({"baseline": {"sum_loss": 1.0, "max_loss": 0.0}}, "zero for"),
         ({"scale": {"max": 2.0}}, r"'max_loss'\]. Received: \['max'\]"),
         ({"higher_is_better": ["mae"]}, r"`higher_is_better`.*\['mae'\]"),
+        ({"higher_is_better": {"mae": True}}, r"`higher_is.*\['mae'\]"),
+        ({"higher_is_better": {"max_loss": 1}}, "Received: {'max_loss': 1}"),
         ({"metrics": {"mean": "mae"}}, "Received: metrics={'mean': 'mae'}"),
         ({"metrics": []}, r"not to be empty. Received: metrics=\[\]"),
-        ({"metrics": ["sum_mae"]}, r"'max_loss'\]. Received: \['sum_mae'\]"),
+        (
+            {"metrics": ["sum_mae"]},
+            r"better for \['sum_mae'\].*higher_is_better={'sum_mae': True}",
+        ),
         ({"data": make_data()[:1]}, "a tuple of 1"),
         ({"data": iter([make_data()])}, "read from its beginning"),
         ({"build": None}, "Received: None of type"),
@@ -827,10 +853,15 @@ def test_settings_do_not_depend_on_the_process():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         run(**arguments)
-    # All but the names of metrics is known before the first run.
-    assert len(ScriptedModel.runs) == ("metrics" in arguments) * (
-        arguments.get("metrics") == ["sum_mae"]
-    )
+    assert ScriptedModel.runs == []
+
+
+@pytest.mark.any_backend
+def test_results_that_only_a_run_tells():
+    """Here, `evaluate` is the user's own."""
+    with pytest.raises(ValueError, match=r"'max_loss'\]. Received: \['acc'\]"):
+        run(metrics=["acc"], higher_is_better=["acc"])
+    assert len(ScriptedModel.runs) == 1
 
 
 def test_old_name_of_compile_args():
@@ -859,6 +890,70 @@ def test_build_returns_the_same_model():
     model = build(ScriptedModel)
     with pytest.raises(ValueError, match="uncompiled.*, compiled"):
         run(build=lambda: model)
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    "given",
+    [build, lambda units: build(units=units), "a model"],
+    ids=["model", "function of arguments", "text"],
+)
+def test_what_is_no_builder(given):
+    given = given() if given is build else given
+    with pytest.raises(ValueError, match="a function without arg") as error:
+        run(build=given)
+    assert "    def build():\n" in str(error.value)
+    assert f"Received: {given} of type {type(given)}. Move" in str(error.value)
+
+
+# Names of weightings
+
+
+@pytest.mark.any_backend
+def test_labels_are_canonical():
+    names = ["Equal", "NashMTL", "scale-invariant", ["IGBv1", "nash-mtl"]]
+    result = run(names, seeds=[0], baseline="NashMTL")
+    assert result.labels == [
+        *["equal", "nash_mtl", "scale_invariant", "igb_v1 + nash_mtl"]
+    ]
+    assert result.baseline == "nash_mtl"
+    with pytest.raises(ValueError, match=r"more than one \['nash_mtl'\]"):
+        run(["NashMTL", "nash_mtl"])
+    # A label of one's own stays as it is.
+    mine = {"NashMTL": "equal", "Equal + a": "random"}
+    assert run(mine, seeds=[0]).labels == list(mine)
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("old", ["NashMTL", "Nash_MTL"])
+def test_runs_of_another_spelling_continue(tmp_path, old):
+    path = tmp_path / "runs.jsonl"
+    # As versions before wrote it, and as a label of one's own is written.
+    run({"equal": "equal", old: "nash_mtl", "Equal + x": "random"}, path=path)
+    result = run(["equal", "NashMTL"], path=path)
+    assert ScriptedModel.runs == []
+    runs = [(record["seed"], record["label"]) for record in result.records]
+    assert runs == [(s, x) for s in (0, 1) for x in ("equal", "nash_mtl")]
+    assert result.records[1]["metrics"]["sum_loss"] == 2.0
+
+
+@pytest.mark.any_backend
+def test_another_spelling_of_another_weighting(tmp_path):
+    """A label of one's own may look like the name of a method."""
+    path = tmp_path / "runs.jsonl"
+    other = keras_mtl.weightings.NashMTL(update_every=7)
+    run({"NashMTL": other}, path=path, seeds=[0])
+    run(["nash_mtl"], path=path, seeds=[0])
+    assert ScriptedModel.runs == ["NashMTL"]
+    # What is found under its own name comes before another spelling.
+    run({"nash-mtl": "nash_mtl"}, path=path, seeds=[0])
+    first = run(["nash_mtl"], path=path, seeds=[0])
+    assert ScriptedModel.runs == []
+    assert len(path.read_text().splitlines()) == 3
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line}\n" for line in reversed(lines)))
+    again = run(["nash_mtl"], path=path, seeds=[0])
+    assert ScriptedModel.runs == [] and again.records == first.records
 
 
 # Time and progress
@@ -910,6 +1005,8 @@ def test_lines_of_progress(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[1].startswith("[2/4] random, seed 0: 3 epochs, loss 1, ")
+    assert all(line.endswith(" s; about 1 s left") for line in lines[:3])
+    assert lines[3].endswith(" s")
     run(progress=False)
     assert capsys.readouterr().out == ""
 
@@ -928,3 +1025,52 @@ def test_bar_of_progress(monkeypatch):
     text = console.export_text()
     assert "[4/4] random, seed 1" in text
     assert "epoch 3/3, loss 1" in text
+    assert re.search(r"epoch 3/3, loss 1, about \d+ s left", text)
+
+
+@pytest.mark.any_backend
+def test_progress_of_a_benchmark_that_continues(tmp_path, capsys):
+    path = tmp_path / "runs.jsonl"
+    run(path=path, seeds=[0])
+    run(path=path, seeds=[0, 1], progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("[3/4] equal, seed 1: ")
+    assert lines[1].startswith("[4/4] random, seed 1: ")
+
+
+@pytest.mark.any_backend
+def test_time_that_is_left(monkeypatch):
+    clock = Clock(monkeypatch)
+    left = TimeLeft(["a", "b", "a", "b"], {})
+    assert left.seconds() is None and str(left) == ""
+    left.start()
+    clock.now += 20.0
+    left.show(0.25)
+    # By its own epochs, a run takes 80 s: 60 s of this one, and three more.
+    assert left.seconds() == pytest.approx(300.0)
+    assert str(left) == "about 5 min left"
+    clock.now += 80.0
+    left.end()
+    assert left.done == 1 and left.seconds() == pytest.approx(300.0)
+    left.start()
+    clock.now += 7100.0
+    left.end()
+    # Of each weighting, its own runs.
+    assert left.seconds() == pytest.approx(7200.0)
+    assert str(left) == "about 2 h 0 min left"
+    left.start()
+    left.show(0.5)
+    assert left.seconds() == pytest.approx(7150.0)
+    left.end()
+    left.start()
+    left.end()
+    assert left.seconds() == 0.0 and str(left) == ""
+
+
+@pytest.mark.any_backend
+def test_time_that_is_left_by_runs_before():
+    left = TimeLeft(["a", "b"], {"a": [10.0, math.nan, 30.0]})
+    assert left.done == 3
+    assert left.seconds() == pytest.approx(20.0 + 20.0)
+    assert str(left) == "about 40 s left"

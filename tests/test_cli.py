@@ -81,11 +81,33 @@ def test_benchmark_continues(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     path = tmp_path / "runs.jsonl"
     command = ["benchmark", *SMALL, "--output", str(path), "--seeds"]
-    assert main([*command, "0"]) == 0
+    # Another spelling of the name is the same weighting.
+    spelled = ["Equal" if word == "equal" else word for word in command]
+    assert main([*spelled, "0"]) == 0
     first = path.read_text()
+    assert json.loads(first)["label"] == "equal"
     assert main([*command, "0", "1"]) == 0
     assert path.read_text().startswith(first)
     assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.any_backend
+def test_names_of_weightings_are_canonical(monkeypatch, capsys):
+    seen = []
+
+    def compare(data, epochs, weightings, **arguments):
+        seen.append(weightings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_load", lambda *args: ())
+    monkeypatch.setattr(demo, "_compare", compare)
+    command = ["benchmark", "--weightings"]
+    assert main([*command, "Equal", "IGBv1+Nash-MTL"]) == 130
+    assert seen == [
+        {"equal": "Equal", "igb_v1+nash_mtl": ["IGBv1", "Nash-MTL"]}
+    ]
+    assert main([*command, "NashMTL", "nash_mtl"]) == 1
+    assert "more than one ['nash_mtl']" in capsys.readouterr().err
 
 
 @pytest.mark.any_backend

@@ -1,5 +1,6 @@
 """Checks and prepares the arguments of `benchmark`."""
 
+import inspect
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -7,10 +8,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
-
-from keras_mtl import weightings as weightings_module
-from keras_mtl.weightings.registry import WEIGHTINGS
 
 # Arguments of `compile`, or a function that returns them.
 CompileArgs = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -48,33 +47,6 @@ def renamed_compile_args(
     return compile_args
 
 
-def by_label(weightings: Any) -> dict[str, Any]:
-    if isinstance(weightings, (list, tuple)):
-        labels = [_label(weighting) for weighting in weightings]
-        twice = sorted({x for x in labels if labels.count(x) > 1})
-        if twice:
-            raise ValueError(
-                "Expected different weightings, or a dict of label to "
-                f"weighting. Received: more than one {twice}"
-            )
-        weightings = dict(zip(labels, weightings, strict=True))
-    if not isinstance(weightings, dict) or not weightings:
-        raise ValueError(
-            "Expected `weightings` to be a list or a dict of label to "
-            f"weighting, with at least one. Received: weightings={weightings}"
-        )
-    return {str(label): value for label, value in weightings.items()}
-
-
-def _label(weighting: Any) -> str:
-    if isinstance(weighting, str):
-        return weighting
-    if isinstance(weighting, (list, tuple)):
-        return " + ".join(map(_label, weighting))
-    kind = type(weightings_module.get(weighting))
-    return WEIGHTINGS.name_of(kind) or kind.__name__
-
-
 def check_seeds(seeds: Iterable[int]) -> list[int]:
     listed = list(seeds) if isinstance(seeds, Iterable) else []
     if (
@@ -90,14 +62,34 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
     return [int(seed) for seed in listed]
 
 
+def check_builder(build: Callable) -> None:
+    """Raises an error unless `build()` can make a model."""
+    try:
+        is_builder = callable(build) and not isinstance(build, keras.Model)
+        inspect.signature(build).bind()
+    except TypeError:
+        is_builder = False
+    except ValueError:
+        # Of some callables the arguments are not known.
+        pass
+    if not is_builder:
+        raise ValueError(
+            "Expected `build` to be a function without arguments that returns "
+            "a new MultiTaskModel, since each run trains a model of its own. "
+            f"Received: {build} of type {type(build)}. Move the lines that "
+            "make the model into a function, and give the function:\n\n"
+            "    def build():\n"
+            "        inputs = keras.Input(...)\n"
+            "        ...\n"
+            "        return keras_mtl.MultiTaskModel(inputs, outputs)\n\n"
+            "    keras_mtl.benchmark(build, ...)"
+        )
+
+
 def check_training(
     build: Callable, data: Any, epochs: int, fit_arguments: Mapping[str, Any]
 ) -> None:
-    if not callable(build):
-        raise ValueError(
-            "Expected `build` to be a callable that returns a new "
-            f"MultiTaskModel. Received: {build} of type {type(build)}"
-        )
+    check_builder(build)
     if isinstance(data, tuple) and len(data) not in (2, 3):
         raise ValueError(
             "Expected `data` to be a data set, `(x, y)` or "
@@ -165,6 +157,6 @@ def as_arguments(data: Any) -> dict[str, Any]:
 def as_list(values: Any) -> list:
     if values is None:
         return []
-    if isinstance(values, (list, tuple, set, frozenset)):
+    if isinstance(values, (dict, list, tuple, set, frozenset)):
         return list(values)
     return [values]

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_mtl.benchmarking import arguments
+from keras_mtl.benchmarking import directions
+from keras_mtl.benchmarking import labels
 from keras_mtl.benchmarking.progress import Progress
 from keras_mtl.benchmarking.progress import progress_display
 from keras_mtl.benchmarking.result import BenchmarkResult
 from keras_mtl.benchmarking.run_log import RunLog
+from keras_mtl.benchmarking.time_left import TimeLeft
 from keras_mtl.benchmarking.training import Training
 from keras_mtl.model import MultiTaskModel
 
@@ -28,7 +31,7 @@ def benchmark(
     validation_data: Any = None,
     test_data: Any = None,
     metrics: dict[str, str | Sequence[str]] | Sequence[str] | None = None,
-    higher_is_better: Sequence[str] = (),
+    higher_is_better: Sequence[str] | Mapping[str, bool] | None = None,
     baseline: str | dict[str, float] | None = None,
     scale: Mapping[str, float] | None = None,
     path: str | os.PathLike | None = None,
@@ -74,7 +77,8 @@ def benchmark(
     3
 
     Args:
-        build: Callable that returns a new, uncompiled `MultiTaskModel`.
+        build: Function without arguments that returns a new, uncompiled
+            `MultiTaskModel`.
         data: Training data: a tuple `(x, y)` or `(x, y, sample_weight)`, or
             any data set that `fit` takes and that can be read several times.
         compile_args: Dict of the arguments of `MultiTaskModel.compile` but
@@ -83,7 +87,9 @@ def benchmark(
             configuration for each run. (Its old name `compile` works for one
             more version, with a `DeprecationWarning`.)
         weightings: List of what `keras_mtl.weightings.get` takes, or a dict of
-            label to that. An instance is made anew from its configuration.
+            label to that. An instance is made anew from its configuration. In
+            a list, the label of a method is its name as in
+            `keras_mtl.weightings.names()`, however it is spelled.
         seeds: Different integers, 0 or more.
         epochs: Epochs of each run.
         batch_size: As in `fit`, `evaluate` uses it too.
@@ -93,7 +99,12 @@ def benchmark(
         metrics: The results to compare: a dict of task to the name of its
             metric (or a list of names), or a list of the keys that `evaluate`
             returns. By default, the loss of each task.
-        higher_is_better: Those keys for which a higher value is better.
+        higher_is_better: List of the keys for which a higher value is better,
+            or dict of key to whether it is. By default, and for the keys that
+            are left out, it is that of Keras's own metrics: higher for
+            accuracies, AUC, precision, recall, F1, IoU, R² and the like, lower
+            for losses and errors. Of other metrics it must be given; those
+            that a list leaves out count as lower.
         baseline: What Δm is relative to: one of the labels (by default the
             first), or a dict of key to value, for example of single-task
             models.
@@ -109,7 +120,8 @@ def benchmark(
             ones for each run, which is what callbacks with a state need.
         on_run_end: Called as `on_run_end(model, record)` after each run that
             is not read from `path`, for example to keep the best model.
-        progress: Whether to show the progress, with rich if it is installed.
+        progress: Whether to show the progress and the time that is left, with
+            rich if it is installed.
         **fit_arguments: Other arguments of `fit`.
 
     Returns:
@@ -120,7 +132,7 @@ def benchmark(
             with other settings, which are named.
     """
     compile_args = arguments.renamed_compile_args(compile_args, fit_arguments)
-    weightings = arguments.by_label(weightings)
+    weightings = labels.by_label(weightings)
     seeds = arguments.check_seeds(seeds)
     arguments.check_training(build, data, epochs, fit_arguments)
     fitting = {
@@ -133,12 +145,16 @@ def benchmark(
     testing = arguments.evaluate_arguments(data, test_data, fitting)
     training = Training(build, compile_args, fitting, testing, callbacks)
     prototype = training.prototype(weightings.values())
+    keys = arguments.result_keys(metrics, prototype.tasks)
+    directions.check_keys(keys, prototype)
     compare = functools.partial(
         BenchmarkResult,
-        keys=arguments.result_keys(metrics, prototype.tasks),
+        keys=keys,
         labels=list(weightings),
-        higher_is_better=higher_is_better,
-        baseline=baseline,
+        higher_is_better=directions.higher_keys(
+            higher_is_better, keys, prototype
+        ),
+        baseline=labels.among(baseline, weightings),
         scale=scale,
     )
     # Wrong arguments of the comparison show now, before the first run.
@@ -147,7 +163,8 @@ def benchmark(
     del prototype
     runs = [(seed, label) for seed in seeds for label in weightings]
     missing = [run for run in runs if run not in log]
-    with progress_display(progress, len(missing), epochs) as display:
+    left = TimeLeft([label for _, label in missing], _seconds(runs, log))
+    with progress_display(progress, runs, epochs, left) as display:
         for model, record in _train(missing, weightings, training, display):
             log.append(record)
             display.end(record)
@@ -155,6 +172,17 @@ def benchmark(
             if on_run_end is not None:
                 on_run_end(model, record)
     return compare([log[run] for run in runs])
+
+
+def _seconds(
+    runs: Iterable[tuple[int, str]], log: RunLog
+) -> dict[str, list[float]]:
+    """Returns how long the runs took that the log holds, by label."""
+    seconds: dict[str, list[float]] = {}
+    for run in runs:
+        if run in log:
+            seconds.setdefault(run[1], []).append(log[run]["seconds"])
+    return seconds
 
 
 def _train(

@@ -176,6 +176,13 @@ class BenchmarkResult:
         """
         return table.as_rich(self)
 
+    def to_markdown(self) -> str:
+        """Returns the comparison as a table in Markdown.
+
+        The best value of each key is bold.
+        """
+        return table.as_markdown(self)
+
     def __str__(self) -> str:
         return table.as_text(self)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_mtl import weightings as weightings_module
 from keras_mtl.backend import files
+from keras_mtl.benchmarking import labels
 from keras_mtl.benchmarking.settings import describe
 from keras_mtl.benchmarking.training import anew
 from keras_mtl.metrics import metric_values
@@ -56,6 +57,7 @@ class RunLog:
 
     def _add(self, record: dict[str, Any]) -> None:
         settings = record.pop("settings")
+        is_renamed = self._rename(record, settings["weighting"])
         # The file may hold runs of other weightings, which are not compared.
         own = next(iter(self._settings.values()))
         own = {**own, "weighting": settings["weighting"]}
@@ -68,7 +70,19 @@ class RunLog:
                 f"or to be a new file. Received: for '{record['label']}', "
                 + "; ".join(differences)
             )
-        self._runs[record["seed"], record["label"]] = record
+        run = record["seed"], record["label"]
+        if not (is_renamed and run in self._runs):
+            self._runs[run] = record
+
+    def _rename(self, record: dict[str, Any], weighting: Any) -> bool:
+        """Finds a run that was recorded under another spelling of its name."""
+        label = labels.among(record["label"], self._settings)
+        if label == record["label"] or label not in self._settings:
+            return False
+        is_same = self._settings[label]["weighting"] == weighting
+        if is_same:
+            record["label"] = label
+        return is_same
 
     def __contains__(self, run: tuple[int, str]) -> bool:
         return run in self._runs

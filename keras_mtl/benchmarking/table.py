@@ -20,8 +20,8 @@ def as_rich(result: "BenchmarkResult") -> "rich.table.Table":
         import rich.text
     except ImportError as error:
         raise ImportError(
-            "`table` needs rich: pip install keras-mtl[plots]. "
-            "Without it, print the result."
+            "`table` needs rich. Type: pip install rich. Without it, print "
+            "the result."
         ) from error
     header, *rows = _grid(result)
     table = rich.table.Table(
@@ -59,9 +59,22 @@ def as_text(result: "BenchmarkResult") -> str:
     return "\n".join([header, rule, *rows, rule, _caption(result)])
 
 
+def as_markdown(result: "BenchmarkResult") -> str:
+    """Returns the table in Markdown, the best value of each key in bold."""
+    header, *rows = [
+        [f"**{text}**" if best else text for text, best in row]
+        for row in _grid(result)
+    ]
+    rule = ["---", *(len(header) - 1) * ["---:"]]
+    lines = [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
+    return "\n".join([*lines, "", _caption(result)])
+
+
 def _grid(result: "BenchmarkResult") -> list[list[Cell]]:
     """Returns the header and the rows; many results go down the page."""
-    header = ["weighting", *result.keys, "rank", "Δm (%)", "time"]
+    higher = result.higher_is_better
+    titles = [f"{key} {'↑' if key in higher else '↓'}" for key in result.keys]
+    header = ["weighting", *titles, "rank ↓", "Δm (%) ↓", "time"]
     grid = [[(text, False) for text in header], *_rows(result)]
     if len(result.keys) > 4:
         grid = [list(column) for column in zip(*grid, strict=True)]
@@ -96,7 +109,8 @@ def _caption(result: "BenchmarkResult") -> str:
     baseline = "the given values" if given else result.baseline
     return (
         f"{spread if seeds > 1 else 'One seed'}. "
-        f"Δm: mean change against {baseline}, lower is better. "
+        "↑: higher is better, ↓: lower is better. "
+        f"Δm: mean change against {baseline}. "
         f"Time: of a step, {result.time_unit()} = 1."
     )
 

@@ -17,6 +17,7 @@ from keras_mtl import plots
 from keras_mtl import weightings as weightings_module
 from keras_mtl.benchmarking import BenchmarkResult
 from keras_mtl.benchmarking import benchmark
+from keras_mtl.benchmarking import labels
 from keras_mtl.datasets import qm9
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.models import message_passing
@@ -148,10 +149,16 @@ def _compare(
 
 def _by_name(names: Sequence[str]) -> dict[str, Any]:
     """Parses `"a+b"`; an unknown name shows before anything is loaded."""
-    parsed = {name: name.split("+") for name in names}
-    for parts in parsed.values():
-        weightings_module.get(parts)
-    return {name: p if len(p) > 1 else p[0] for name, p in parsed.items()}
+    parsed = [name.split("+") for name in names]
+    for parts in parsed:
+        weightings_module.get(parts if len(parts) > 1 else parts[0])
+    # Other spellings of a name are recorded as one.
+    canonical = [labels.canonical(name) for name in names]
+    labels.check_different(canonical)
+    return {
+        name: parts if len(parts) > 1 else parts[0]
+        for name, parts in zip(canonical, parsed, strict=True)
+    }
 
 
 def _size(split: tuple) -> int:

@@ -1,5 +1,7 @@
 """Metrics over the labels that are not missing."""
 
+import types
+
 import keras
 from keras import ops
 
@@ -61,10 +63,42 @@ class PresentLabelMetrics(CompileMetrics):
         """Returns the list of the metrics of an output."""
         return sum(self._lists_of(name), [])
 
+    def by_key(self, outputs):
+        """Returns the metrics by the keys that their results are going to have.
+
+        Args:
+            outputs: Dict of output to symbolic tensor. These metrics are
+                neither built nor changed.
+        """
+        metrics = PresentLabelMetrics(
+            self._user_metrics,
+            self._user_weighted_metrics,
+            output_names=self.output_names,
+        )
+        metrics.build(outputs, outputs)
+        # Keras names the results as it collects them: here, the result of each
+        # metric is the metric itself.
+        metrics._flat_metrics = [*map(_itself, metrics._flat_metrics)]
+        metrics._flat_weighted_metrics = [
+            *map(_itself, metrics._flat_weighted_metrics)
+        ]
+        return CompileMetrics.result(metrics)
+
     def _lists_of(self, name):
         index = self._resolved_output_names.index(name)
         lists = self._flat_metrics[index], self._flat_weighted_metrics[index]
         return [x.metrics if x else [] for x in lists]
+
+
+def _itself(metrics):
+    """Returns in the place of an output's metrics what has them as results."""
+    return metrics and types.SimpleNamespace(
+        output_name=metrics.output_name,
+        metrics=[
+            types.SimpleNamespace(name=metric.name, result=lambda x=metric: x)
+            for metric in metrics.metrics
+        ],
+    )
 
 
 def _given(values):
