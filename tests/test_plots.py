@@ -19,6 +19,7 @@ from matplotlib.text import Text  # noqa: E402
 from keras_mtl import plots  # noqa: E402
 from keras_mtl.benchmarking import BenchmarkResult  # noqa: E402
 from keras_mtl.plots.axes import COLORS  # noqa: E402
+from keras_mtl.plots.axes import GREY  # noqa: E402
 from keras_mtl.plots.line_names import spread  # noqa: E402
 from keras_mtl.selection import SelectionLog  # noqa: E402
 
@@ -50,26 +51,6 @@ def draw(ax):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ax.figure.savefig(io.BytesIO(), format="png")
-
-
-def make_result(baseline=None):
-    records = [
-        {
-            "label": label,
-            "seed": seed,
-            "seconds_per_step": 1.0,
-            "metrics": {"seg_loss": value + seed, "depth_loss": 1.0},
-            "history": make_history(),
-        }
-        for label, value in [("equal", 2.0), ("igb_v1", 1.0), ("nash_mtl", 6.0)]
-        for seed in (0, 1)
-    ]
-    return BenchmarkResult(
-        records,
-        ["seg_loss", "depth_loss"],
-        ["equal", "igb_v1", "nash_mtl"],
-        baseline=baseline,
-    )
 
 
 @pytest.mark.parametrize(
@@ -114,14 +95,183 @@ def test_scale(span, scale):
     ax = plots.task_losses(history)
     assert ax.get_yscale() == scale
     draw(ax)
-    history["seg_loss"][2] = 0.0
-    assert plots.task_losses(history).get_yscale() == "linear"
 
 
-@pytest.mark.parametrize("count", [2, 8, 11, 16, 28, 40])
+@pytest.mark.parametrize(
+    "span, value, scale",
+    [
+        (0.5, 0.0, "linear"),
+        (2.0, 0.0, "symlog"),
+        (12.0, 0.0, "symlog"),
+        # A line that crosses zero has values close to it.
+        (0.5, -1.0, "linear"),
+        (0.0, -1e4, "symlog"),
+        (6.0, -1e4, "symlog"),
+    ],
+)
+def test_scale_with_zeros_and_negative_values(span, value, scale):
+    history = make_history(epochs=30, span=span)
+    history["seg_loss"][2] = value
+    ax = plots.task_losses(history)
+    assert ax.get_yscale() == scale
+    draw(ax)
+    low, high = ax.get_ylim()
+    ticks = [x for x in ax.get_yticks() if low <= x <= high]
+    assert 3 <= len(ticks) <= 12
+    # One figure has one scale.
+    axes = plots.task_losses({"a": make_history(span=span), "b": history})
+    assert {ax.get_yscale() for ax in axes} == {scale}
+
+
+def test_all_zeros():
+    history = make_history()
+    history["seg_loss"] = history["depth_loss"] = [0.0] * 4
+    ax = plots.task_losses(history)
+    assert ax.get_yscale() == "linear"
+    draw(ax)
+
+
+def colours(ax):
+    return {x.get_label(): x.get_color() for x in ax.get_lines()}
+
+
+def test_one_colour_for_a_task_in_all_figures():
+    tasks = ["zpve", "mu", "class10", "class2"]
+    # So Keras sorts the entries of a history.
+    values = dict(sorted(make_history(tasks).items()))
+    history = keras.callbacks.History()
+    history.history, history.epoch = values, [0, 1, 2, 3]
+    ordered = dict(zip(tasks, COLORS, strict=False))
+    natural = ["class2", "class10", "mu", "zpve"]
+    by_name = dict(zip(natural, COLORS, strict=False))
+    assert colours(plots.task_losses(values)) == by_name
+    assert colours(plots.task_losses(history)) == by_name
+    assert colours(plots.task_weights(values, tasks=tasks)) == ordered
+
+    class Model:
+        pass
+
+    Model.tasks = tasks
+    history.set_model(Model)
+    for plot in plots.task_losses, plots.task_weights:
+        assert colours(plot(history)) == ordered
+        for ax in plot({"a": values, "b": history}):
+            assert colours(ax) == ordered
+    log = SelectionLog(tasks)
+    log.append(0, 1.0, 1.0)
+    assert colours(plots.task_selection(log)[0]) == ordered
+
+
+def test_colours_of_a_benchmark_are_in_the_order_of_its_metrics():
+    history = make_history(["u", "u0", "mu"])
+    record = {
+        **{"label": "equal", "seed": 0, "seconds_per_step": 1.0},
+        "metrics": {"u0_mae": 1.0, "u_mae": 1.0, "mu_mae": 1.0},
+        "history": dict(sorted(history.items())),
+    }
+    result = BenchmarkResult([record], ["u0_mae", "u_mae", "mu_mae"], ["equal"])
+    ax = plots.task_losses(result)
+    expected = dict(zip(["u0", "u", "mu"], COLORS, strict=False))
+    assert colours(ax) == expected
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"tasks": ["seg"]}, r"tasks=\['seg'\], without \['depth'\]"),
+        ({"tasks": "seg depth"}, "tasks=seg depth"),
+        ({"highlight": ["x"]}, r"of \['seg', 'depth'\].*highlight=\['x'\]"),
+        ({"highlight": "seg"}, "highlight=seg"),
+    ],
+)
+def test_wrong_tasks(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plots.task_losses(make_history(), **arguments)
+
+
+@pytest.mark.parametrize("count, named", [(2, 2), (14, 14), (15, 6), (60, 6)])
+def test_many_tasks(count, named):
+    tasks = [f"class{i}" for i in range(count)]
+    history = make_history(tasks, epochs=3)
+    for i, task in enumerate(tasks):
+        history[f"{task}_loss"] = [5.0, 3.0, 1.0 + (i * 7 % count)]
+    ax = plots.task_losses(history)
+    assert len(ax.get_lines()) == count
+    grey = [x for x in ax.get_lines() if x.get_color() == GREY]
+    assert len(grey) == count - named
+    names = {text.get_text() for text in ax.texts}
+    ends = {x.get_label(): x.get_ydata()[-1] for x in ax.get_lines()}
+    order = sorted(ends, key=ends.get)
+    expected = order if named == count else [*order[:3], *order[-3:]]
+    assert names == set(expected)
+    note = f"grey: the other {count - named} tasks" if grey else ""
+    assert ax.get_title("left") == note
+    draw(ax)
+    first, _ = plots.task_losses({"a": history, "b": history})
+    (legend,) = first.figure.legends
+    texts = [x.get_text() for x in legend.get_texts()]
+    assert len(texts) == named + bool(grey)
+    assert texts[-1] == (f"{count - named} others" if grey else tasks[-1])
+    draw(first)
+
+
+def test_highlight():
+    tasks = [f"class{i}" for i in range(20)]
+    ax = plots.task_losses(make_history(tasks), highlight=["class9", "class7"])
+    coloured = {x: y for x, y in colours(ax).items() if y != GREY}
+    # Those that they have in a figure with all.
+    assert coloured == {"class7": COLORS[0], "class9": COLORS[2]}
+    assert {x.get_text() for x in ax.texts} == {"class7", "class9"}
+
+
+def test_a_loss_that_is_not_finite_is_highlighted():
+    tasks = [f"class{i}" for i in range(20)]
+    history = make_history(tasks)
+    history["class5_loss"] = [1.0, 1.0, np.nan, np.nan]
+    ax = plots.task_losses(history)
+    assert colours(ax)["class5"] != GREY
+
+
+def test_runaway_weights_are_marked():
+    history = make_history(["a", "b", "c", "d"])
+    assert not plots.task_weights(history).collections
+    history["weight/b"] = [1.0, 900.0, 3e4, 8.76543e5]
+    history["weight/c"] = [1.0, 2.0, np.nan, np.nan]
+    for weight in "weight/a", "weight/d":
+        history[weight] = [1.0] * 4
+    history["weight/a"] = [1.0] * 4
+    ax = plots.task_weights(history)
+    marks = [x.get_offsets().tolist() for x in ax.collections]
+    assert marks == [[[3.0, 3e4]], [[2.0, 2.0]]]
+    assert ax.get_title("left").split("\n") == [
+        "× b: 880,000 times the median of the others",
+        "× c: not finite from epoch 3",
+    ]
+    draw(ax)
+    history["weight/b"][-1] = 3.21e9
+    history["weight/d"] = [np.inf] * 4
+    _, ax = plots.task_weights({"x": make_history(), "title": history})
+    assert ax.get_title("left").split("\n") == [
+        "title",
+        "× b: 3e9 times the median of the others",
+        "× d and 1 more: not finite from epoch 1",
+    ]
+    draw(ax)
+    assert not plots.task_losses(history).collections
+
+
+def test_weights_of_zero_run_nowhere():
+    history = make_history(["a", "b", "c"])
+    for task, weights in [("a", [0, 0]), ("b", [0, 3]), ("c", [3, 0])]:
+        history[f"weight/{task}"] = weights
+    ax = plots.task_weights(history)
+    assert not ax.collections and ax.get_title("left") == ""
+
+
+@pytest.mark.parametrize("count", [2, 8, 11, 16, 28, 40, 60])
 def test_tasks_look_different(count):
     tasks = [f"task {i}" for i in range(count)]
-    ax = plots.task_losses(make_history(tasks, epochs=15))
+    ax = plots.task_losses(make_history(tasks, epochs=15), highlight=tasks)
     looks = {
         (line.get_color(), line.get_linestyle(), line.get_marker())
         for line in ax.get_lines()
@@ -219,12 +369,6 @@ def test_tasks_of_only_some_histories():
     assert [x.get_text() for x in legend.get_texts()] == ["x", "y", "z"]
 
 
-def test_benchmark_result():
-    axes = plots.task_losses(make_result())
-    titles = [ax.get_title("left") for ax in axes]
-    assert titles == ["equal", "igb_v1", "nash_mtl"]
-
-
 def test_given_axes():
     figure = Figure()
     axes = figure.subplots(1, 2)
@@ -315,6 +459,24 @@ def test_task_selection():
         plots.task_selection(log, Figure().subplots())
 
 
+def test_task_selection_of_many_tasks():
+    rng = np.random.default_rng(0)
+    log = SelectionLog([f"task{i}" for i in range(60)])
+    for _ in range(2000):
+        task = int(60 * rng.random() ** 2)
+        log.append(task, 1 / 60, rng.random())
+    axes = plots.task_selection(log)
+    counts = np.bincount(log.task_indices, minlength=60)
+    (legend,) = axes[0].figure.legends
+    *names, others = [x.get_text() for x in legend.get_texts()]
+    assert len(names) == 6 and others == "54 others"
+    assert log.tasks[counts.argmax()] in names
+    draw(axes[0])
+    axes = plots.task_selection(log, highlight=["task7"])
+    (legend,) = axes[0].figure.legends
+    assert len(legend.get_texts()) == 2
+
+
 def test_losses_of_a_training_with_a_sampler():
     history = {"share/seg": [0.5, 0.0], "seg_loss": [1.0, np.nan]}
     ax = plots.task_losses(history)
@@ -339,7 +501,7 @@ def test_gradient_cosines():
     nan = np.nan
     expected = [[nan, -0.3, 0.2], [-0.3, nan, nan], [0.2, nan, nan]]
     np.testing.assert_allclose(image.get_array().filled(nan), expected)
-    assert image.get_clim() == pytest.approx((-0.3, 0.3))
+    assert image.get_clim() == (-1.0, 1.0)
     for labels in ax.get_xticklabels(), ax.get_yticklabels():
         assert [label.get_text() for label in labels] == ["a", "b", "c"]
     texts = {x.get_position(): x.get_text() for x in ax.texts}
@@ -350,7 +512,7 @@ def test_gradient_cosines():
         (0, 2): ".20",
     }
     conflict, zero, agreement = (
-        colors.to_hex(image.cmap(image.norm(x))) for x in (-0.3, 0.0, 0.3)
+        colors.to_hex(image.cmap(image.norm(x))) for x in (-1.0, 0.0, 1.0)
     )
     assert [conflict, agreement] == [x.lower() for x in COLORS[1::-1]]
     assert zero in ("#ffffff", "#fefeff", "#fffefe")
@@ -363,8 +525,7 @@ def test_gradient_cosines_of_several():
     assert [ax.get_title("left") for ax in axes] == ["1", "2"]
     images = [ax.get_images()[0] for ax in axes]
     for image, values in zip(images, (first, second), strict=True):
-        # One scale for all.
-        assert image.get_clim() == (-0.4, 0.4)
+        assert image.get_clim() == (-1.0, 1.0)
         assert image.get_array()[0, 1] == values[0, 1]
     draw(axes[0])
     figure = Figure()
@@ -374,11 +535,36 @@ def test_gradient_cosines_of_several():
     assert plots.gradient_cosines(Recorded(), ax=given[0]) is given[0]
 
 
-def test_gradient_cosines_of_many_tasks():
-    cosines = np.cos(np.arange(121.0)).reshape(11, 11)
-    ax = plots.gradient_cosines(cosines, TASKS)
+@pytest.mark.parametrize("count", [11, 14, 60])
+def test_gradient_cosines_of_many_tasks(count):
+    cosines = np.cos(np.arange(float(count**2))).reshape(count, count)
+    tasks = [f"class{i}" for i in range(count)]
+    ax = plots.gradient_cosines(cosines, tasks)
     assert not ax.texts and ax.get_images()[0].get_clim() == (-1.0, 1.0)
     draw(ax)
+    # Names in the rows do not overlap, and the figure fits on a screen.
+    boxes = [x.get_window_extent() for x in ax.get_yticklabels()]
+    for upper, lower in itertools.pairwise(boxes):
+        assert upper.y0 - lower.y0 > 0.8 * lower.height
+    assert ax.figure.get_size_inches().max() < 12.0
+    axes = plots.gradient_cosines(dict.fromkeys("abc", cosines), tasks)
+    assert axes[0].figure.get_size_inches()[0] <= 14.0
+
+
+@pytest.mark.parametrize(
+    "cosine, text",
+    [
+        (-0.001, "0"),
+        (0.001, "0"),
+        (-0.006, "−.01"),
+        (0.5, ".50"),
+        (1.0, "1.00"),
+        (-1.0, "−1.00"),
+    ],
+)
+def test_text_of_a_cosine(cosine, text):
+    ax = plots.gradient_cosines([[1.0, cosine], [cosine, 1.0]], "ab")
+    assert {x.get_text() for x in ax.texts} == {text}
 
 
 @pytest.mark.parametrize(
@@ -394,35 +580,6 @@ def test_gradient_cosines_of_many_tasks():
 def test_no_gradient_cosines(arguments, message):
     with pytest.raises(ValueError, match=message):
         plots.gradient_cosines(*arguments)
-
-
-def test_delta_m():
-    result = {"equal": 0.0, "a": (-20.0, 2.0), "b": (5.0, np.nan), "c": np.nan}
-    ax = plots.delta_m(result)
-    widths = [patch.get_width() for patch in ax.patches]
-    assert widths == [0.0, -20.0, 5.0, 0.0]
-    texts = [text.get_text() for text in ax.texts]
-    assert texts == ["+0.0", "−20.0 ± 2.0", "+5.0", "not defined"]
-    assert [x.get_text() for x in ax.get_yticklabels()] == list(result)
-    better, worse = ax.patches[1].get_facecolor(), ax.patches[2].get_facecolor()
-    assert colors.to_hex(better) == COLORS[0].lower()
-    assert colors.to_hex(worse) == COLORS[1].lower()
-    draw(ax)
-    with pytest.raises(ValueError, match="at least one"):
-        plots.delta_m({})
-
-
-@pytest.mark.parametrize(
-    "baseline, name",
-    [(None, "equal"), ({"seg_loss": 1.0, "depth_loss": 1.0}, "baseline")],
-)
-def test_delta_m_of_a_result(baseline, name):
-    ax = plots.delta_m(make_result(baseline))
-    expected = make_result(baseline).summary()
-    widths = [patch.get_width() for patch in ax.patches]
-    assert widths == [expected[x]["delta_m"][0] for x in expected]
-    assert ax.get_xlabel() == f"Δm against {name} (%), lower is better"
-    draw(ax)
 
 
 def test_matplotlib_is_missing(monkeypatch):

@@ -1,5 +1,6 @@
 import math
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,16 +9,27 @@ from keras_mtl.plots.axes import COLORS
 from keras_mtl.plots.axes import FONT_SIZE
 from keras_mtl.plots.axes import TEXT_COLOR
 from keras_mtl.plots.axes import new_axes
+from keras_mtl.plots.axes import signed
 from keras_mtl.plots.axes import style
+from keras_mtl.plots.outliers import find_limits
+from keras_mtl.plots.outliers import label_of_delta_m
+from keras_mtl.plots.outliers import pair_of
 
 if typing.TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def delta_m(result: Any, ax: "Axes | None" = None) -> "Axes":
+def delta_m(
+    result: Any,
+    ax: "Axes | None" = None,
+    sort: bool = True,
+    limit: float | None = None,
+) -> "Axes":
     """Plots the Δm of each weighting as bars, with the standard deviations.
 
-    Improvements over the baseline are blue, changes for the worse are red.
+    Improvements over the baseline are blue, changes for the worse are red. A
+    bar that is so long that the others could not be read is broken: two strokes
+    cut it at the edge, and its value stands beside it.
 
     Example:
 
@@ -30,59 +42,126 @@ def delta_m(result: Any, ax: "Axes | None" = None) -> "Axes":
             its `(mean, standard deviation)`.
         ax: The `matplotlib.axes.Axes` to draw in, by default those of a new
             figure.
+        sort: Whether the best is at the top, else they stand in the order of
+            `result`.
+        limit: Largest Δm, up or down, that is drawn whole. By default, bars are
+            broken that are five times as long as the median of all that are not
+            0, and twice as long as the longest that is not broken (of one, two
+            or three bars, those of 100 % or less are whole). With `math.inf`,
+            no bar is broken.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If `result` is empty.
+        ValueError: If `result` is empty, or `limit` is not positive.
         ImportError: If matplotlib is not installed.
     """
-    label = "Δm (%), lower is better"
+    label = label_of_delta_m(result)
     if hasattr(result, "summary"):
-        label = f"Δm against {_baseline_of(result)} (%), lower is better"
         result = {x: y["delta_m"] for x, y in result.summary().items()}
     if not result:
         raise ValueError(f"Expected at least one Δm. Received: {result}")
-    labels = list(result)
-    pairs = [x if np.ndim(x) else (x, math.nan) for x in result.values()]
-    means, deviations = np.array(pairs, "float64").T
+    pairs = {name: pair_of(x) for name, x in result.items()}
+    labels = list(pairs)
+    if sort:
+        labels.sort(key=lambda x: (not math.isfinite(pairs[x][0]), pairs[x][0]))
     if ax is None:
-        size = (6.4, 0.9 + 0.35 * len(labels))
+        size = (6.4, 0.9 + 0.3 * len(labels))
         ax = new_axes(1, 1, size)[0]
-    for i, (mean, deviation) in enumerate(zip(means, deviations, strict=True)):
-        bar = ax.barh(
-            i,
-            np.nan_to_num(mean),
-            xerr=deviation if deviation > 0 else None,
-            color=COLORS[1] if mean > 0 else COLORS[0],
-            error_kw={"ecolor": TEXT_COLOR, "elinewidth": 1.2, "capsize": 3},
-            height=0.65,
-        )
-        ax.bar_label(
-            bar,
-            [_with_spread(mean, deviation)],
-            padding=4,
-            color=TEXT_COLOR,
-            fontsize=FONT_SIZE,
-        )
+    low, high = find_limits([mean for mean, _ in pairs.values()], limit)
+    for i, name in enumerate(labels):
+        mean, deviation = pairs[name]
+        _draw_bar(ax, i, mean, deviation, low, high)
     ax.axvline(0, color=TEXT_COLOR, linewidth=0.8)
     ax.set_yticks(range(len(labels)), labels)
-    ax.invert_yaxis()
+    ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    # Room for the numbers at the ends of the bars.
-    ax.margins(x=0.25)
+    _make_room(ax, list(pairs.values()), low, high)
     ax.set_xlabel(label)
     style(ax, grid="x", hidden=["top", "right", "left"])
     return ax
 
 
-def _baseline_of(result: Any) -> str:
-    return "baseline" if isinstance(result.baseline, dict) else result.baseline
+def _draw_bar(
+    ax: "Axes",
+    place: int,
+    mean: float,
+    deviation: float,
+    low: float,
+    high: float,
+) -> None:
+    is_whole = low <= mean <= high
+    has_spread = is_whole and deviation > 0
+    length = min(max(mean, low), high) if math.isfinite(mean) else 0.0
+    ax.barh(
+        place,
+        length,
+        xerr=deviation if has_spread else None,
+        color=COLORS[1] if mean > 0 else COLORS[0],
+        error_kw={"ecolor": TEXT_COLOR, "elinewidth": 1.2, "capsize": 3},
+        height=0.65,
+    )
+    is_right = not mean < 0
+    if math.isfinite(mean) and not is_whole:
+        _break_bar(ax, place, length, 1 if is_right else -1)
+    end = length
+    if has_spread:
+        end += deviation if is_right else -deviation
+    ax.annotate(
+        _with_spread(mean, deviation),
+        xy=(end, place),
+        xytext=(5 if is_right else -5, 0),
+        textcoords="offset points",
+        horizontalalignment="left" if is_right else "right",
+        verticalalignment="center",
+        color=TEXT_COLOR,
+        fontsize=FONT_SIZE,
+    )
+
+
+def _break_bar(ax: "Axes", place: int, end: float, side: int) -> None:
+    """Cuts a bar near its end by two white strokes."""
+    for points in (-12, -8):
+        ax.annotate(
+            "/",
+            xy=(end, place),
+            xytext=(side * points, 0),
+            textcoords="offset points",
+            horizontalalignment="center",
+            verticalalignment="center_baseline",
+            fontsize=FONT_SIZE + 7,
+            fontweight="bold",
+            color="white",
+            annotation_clip=False,
+        )
+
+
+def _make_room(
+    ax: "Axes", pairs: Sequence[tuple[float, float]], low: float, high: float
+) -> None:
+    """Widens the x axis by the numbers at the ends of the bars."""
+    ends = [0.0]
+    for mean, deviation in pairs:
+        if math.isfinite(mean):
+            spread = np.nan_to_num(deviation) if low <= mean <= high else 0.0
+            shown = min(max(mean, low), high)
+            ends += [shown - spread, shown + spread]
+    left, right = min(ends), max(ends)
+    width = (right - left) or 1.0
+    has_left = any(mean < 0 for mean, _ in pairs)
+    has_right = any(not mean < 0 for mean, _ in pairs)
+    left -= (0.32 if has_left else 0.02) * width
+    right += (0.32 if has_right else 0.02) * width
+    ax.set_xlim(left, right)
+    # Beyond a break, the axis has no values.
+    ax.set_xticks(
+        [x for x in ax.get_xticks() if max(low, left) <= x <= min(high, right)]
+    )
 
 
 def _with_spread(mean: float, deviation: float) -> str:
     if not math.isfinite(mean):
         return "not defined"
     spread = f" ± {deviation:.1f}" if math.isfinite(deviation) else ""
-    return f"{mean:+.1f}{spread}".replace("-", "−")
+    return signed(mean, 1, "+") + spread

@@ -12,9 +12,13 @@ from keras_mtl.plots.axes import TEXT_COLOR
 from keras_mtl.plots.axes import given_axes
 from keras_mtl.plots.axes import new_axes
 from keras_mtl.plots.axes import set_title
+from keras_mtl.plots.axes import signed
 
 if typing.TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# Of a figure, in inches: what does not fit beside goes below.
+MAX_WIDTH = 12.0
 
 
 def gradient_cosines(
@@ -22,8 +26,9 @@ def gradient_cosines(
 ) -> "Axes | np.ndarray":
     """Plots the cosines between the gradients of the tasks as a heat map.
 
-    Conflicts, which are negative, are red, agreement is blue. The diagonal,
-    which is always 1, is left out, and so is a task without a gradient.
+    Conflicts, which are negative, are red, agreement is blue; the scale is that
+    of a cosine, from −1 to 1, in every figure. The diagonal, which is always 1,
+    is left out, and so is a task without a gradient.
 
     Example:
 
@@ -56,9 +61,8 @@ def gradient_cosines(
         axes = _panels(len(panels), len(tasks))
     else:
         axes = given_axes(ax, len(panels))
-    limit = _round_up(max(map(_largest, matrices)))
     for ax, title, matrix in zip(axes, panels, matrices, strict=True):
-        image = _draw_matrix(ax, matrix, tasks, limit)
+        image = _draw_matrix(ax, matrix, tasks)
         set_title(ax, title)
     bar = axes.flat[0].figure.colorbar(image, ax=list(axes), shrink=0.8)
     bar.set_label("cosine of the gradients", fontsize=FONT_SIZE)
@@ -68,11 +72,16 @@ def gradient_cosines(
 
 
 def _panels(count: int, num_tasks: int) -> np.ndarray:
-    side = max(2.0, 0.8 + 0.36 * num_tasks)
-    columns = min(count, 4)
+    side = _side(num_tasks)
+    columns = min(count, 4, max(1, int(MAX_WIDTH / side)))
     rows = math.ceil(count / columns)
     size = (1.5 + side * columns, 0.4 + side * rows)
     return new_axes(rows, columns, size, count, sharex=False, sharey=False)
+
+
+def _side(num_tasks: int) -> float:
+    """Returns the width of a panel in inches."""
+    return max(2.0, 0.8 + min(0.36, 8.0 / num_tasks) * num_tasks)
 
 
 def _names_of(
@@ -106,36 +115,31 @@ def _mean_cosines(cosines: Any, num_tasks: int) -> np.ndarray:
     return means
 
 
-def _largest(matrix: np.ndarray) -> float:
-    return np.nanmax(np.abs(matrix), initial=0.0)
-
-
-def _round_up(value: float) -> float:
-    """Rounds up to a tenth: scales of several figures then agree more often."""
-    return min(1.0, max(0.1, math.ceil(10 * value - 1e-9) / 10))
-
-
-def _draw_matrix(
-    ax: "Axes", matrix: np.ndarray, tasks: Sequence[str], limit: float
-) -> Any:
+def _draw_matrix(ax: "Axes", matrix: np.ndarray, tasks: Sequence[str]) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     colors = LinearSegmentedColormap.from_list(
         "conflict", [COLORS[1], "white", COLORS[0]]
     ).with_extremes(bad="0.9")
-    image = ax.imshow(matrix, cmap=colors, vmin=-limit, vmax=limit)
+    image = ax.imshow(matrix, cmap=colors, vmin=-1.0, vmax=1.0)
     ax.set_xticks(range(len(tasks)), tasks, rotation=90)
     ax.set_yticks(range(len(tasks)), tasks)
-    ax.tick_params(labelsize=FONT_SIZE, length=0)
+    # Of many tasks, a name is as high as its row.
+    size = min(FONT_SIZE, max(5.0, 400.0 / len(tasks)))
+    ax.tick_params(labelsize=size, length=0)
     ax.spines[:].set_visible(False)
     if len(tasks) <= 8:
         for i, j in np.argwhere(np.isfinite(matrix)):
-            text = f"{matrix[i, j]:.2f}".replace("0.", ".").replace("-", "−")
-            ax.text(
-                *(j, i, text),
-                horizontalalignment="center",
-                verticalalignment="center",
-                fontsize=FONT_SIZE - 2,
-                color=TEXT_COLOR,
-            )
+            _write_cell(ax, i, j, matrix[i, j])
     return image
+
+
+def _write_cell(ax: "Axes", i: int, j: int, cosine: float) -> None:
+    text = signed(cosine, 2)
+    ax.text(
+        *(j, i, "0" if text == "0.00" else text.replace("0.", ".")),
+        horizontalalignment="center",
+        verticalalignment="center",
+        fontsize=FONT_SIZE - 2,
+        color="white" if abs(cosine) > 0.7 else TEXT_COLOR,
+    )

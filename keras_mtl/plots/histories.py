@@ -16,13 +16,23 @@ from keras_mtl.plots.axes import new_axes
 from keras_mtl.plots.axes import set_title
 from keras_mtl.plots.axes import style
 from keras_mtl.plots.line_names import name_lines
+from keras_mtl.plots.scales import set_scale
+from keras_mtl.plots.task_order import choose_highlights
+from keras_mtl.plots.task_order import declared_tasks
+from keras_mtl.plots.task_order import order_tasks
 
 if typing.TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 def plot_histories(
-    history: Any, ax: Any, key_of: Callable[[str], str], label: str
+    history: Any,
+    ax: Any,
+    key_of: Callable[[str], str],
+    label: str,
+    tasks: Sequence[str] | None = None,
+    highlight: Sequence[str] | None = None,
+    remark: "Callable[[Axes, dict, list[int]], list[str]] | None" = None,
 ) -> "Axes | np.ndarray":
     """Plots one entry of each task, in a panel for each history.
 
@@ -31,6 +41,10 @@ def plot_histories(
         ax: As of `task_weights`.
         key_of: Returns the key of a task's entry in the history.
         label: What the entry is, for the axes and the error.
+        tasks: As of `task_weights`.
+        highlight: As of `task_weights`.
+        remark: Marks what is remarkable in a panel, called with its axes, its
+            entries and its epochs, and returns notes of it.
 
     Returns:
         The axes, or for several panels an array of them, shape `(panels,)`.
@@ -42,23 +56,28 @@ def plot_histories(
             f"Expected `history` to have the {label} of tasks. "
             f"Received: a history with {list(histories[0][1])}"
         )
-    tasks = list(dict.fromkeys(task for panel in panels for task in panel))
+    names = list(dict.fromkeys(task for panel in panels for task in panel))
+    order = order_tasks(names, declared_tasks(history, names), tasks)
+    drawn = [task for task in order if task in names]
+    ends = [[_last(panel.get(task, ())) for task in drawn] for panel in panels]
+    coloured = choose_highlights(ends, drawn, highlight)
     axes = _panels(len(panels)) if ax is None else given_axes(ax, len(panels))
-    scale = "log" if _spans_decades(panels) else "linear"
+    others = len(drawn) - len(coloured)
     for ax, panel, (title, _, epochs) in zip(
         axes, panels, histories, strict=True
     ):
-        for task, values in panel.items():
-            draw_line(ax, task, values, epochs, tasks.index(task))
-        style(ax, grid="y", hidden=["top", "right"])
-        ax.set_yscale(scale)
-        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        set_title(ax, title or "")
-    _label_axes(axes, label)
+        for task in filter(panel.__contains__, drawn):
+            index = order.index(task) if task in coloured else None
+            draw_line(ax, task, panel[task], epochs, index)
+        notes = [] if remark is None else remark(ax, panel, epochs)
+        if others and len(panels) == 1:
+            notes.append(f"grey: the other {others} tasks")
+        set_title(ax, title or "", notes)
+    _style_panels(axes, panels, label)
     if len(panels) == 1:
-        name_lines(axes[0])
+        name_lines(axes[0], coloured)
         return axes[0]
-    add_legend(axes, tasks)
+    add_legend(axes, coloured, others)
     return axes
 
 
@@ -107,14 +126,18 @@ def _panels(count: int) -> np.ndarray:
     return new_axes(rows, columns, size, count)
 
 
-def _spans_decades(panels: Sequence[dict]) -> bool:
-    values = np.concatenate(
-        [np.asarray(x, "float64") for panel in panels for x in panel.values()]
-    )
-    values = values[np.isfinite(values)]
-    return bool(
-        values.size and values.min() > 0 and values.max() > 20 * values.min()
-    )
+def _last(values: Sequence[float]) -> float:
+    """Returns the last value, NaN if there is none."""
+    return float(values[-1]) if len(values) else math.nan
+
+
+def _style_panels(axes: np.ndarray, panels: Sequence[dict], label: str) -> None:
+    values = [x for panel in panels for x in panel.values()]
+    for ax in axes:
+        style(ax, grid="y", hidden=["top", "right"])
+        set_scale(ax, values)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    _label_axes(axes, label)
 
 
 def _label_axes(axes: np.ndarray, label: str) -> None:

@@ -19,17 +19,23 @@ if typing.TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-def name_lines(ax: "Axes") -> None:
-    """Names each line at its end, the names spread so that none overlap."""
+def name_lines(ax: "Axes", names: Sequence[str]) -> None:
+    """Names lines at their ends, the names spread so that none overlap.
+
+    Args:
+        ax: The axes.
+        names: The labels of the lines to name.
+    """
     ax.margins(x=0.02)
     # Matplotlib adapts the limits to the lines when it is asked for them.
     ax.get_ylim()
-    ends = sorted((*_end(ax, line), i) for i, line in enumerate(ax.get_lines()))
+    lines = [line for line in ax.get_lines() if line.get_label() in names]
+    ends = sorted((*_end(ax, line), i) for i, line in enumerate(lines))
     height = ax.get_window_extent().height * 72 / ax.figure.dpi
     gap = 1.3 * FONT_SIZE / max(height, 1.0)
     positions = spread([y for y, _, _ in ends], gap)
     for (y, x, i), position in zip(ends, positions, strict=True):
-        line = ax.get_lines()[i]
+        line = lines[i]
         ax.annotate(
             str(line.get_label()),
             xy=(x, y),

@@ -1,4 +1,5 @@
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,16 @@ if typing.TYPE_CHECKING:
 
 
 def task_losses(
-    history: Any, ax: Any = None, validation: bool = False
+    history: Any,
+    ax: Any = None,
+    validation: bool = False,
+    tasks: Sequence[str] | None = None,
+    highlight: Sequence[str] | None = None,
 ) -> "Axes | np.ndarray":
     """Plots the loss of each task over the epochs.
 
-    The scale is logarithmic where the losses span decades.
+    The scale is logarithmic where the losses span decades; with zeros or
+    negative values among them, it is linear around zero.
 
     Example:
 
@@ -29,17 +35,25 @@ def task_losses(
         history: As of `task_weights`.
         ax: As of `task_weights`.
         validation: Whether to plot the losses on the validation data.
+        tasks: As of `task_weights`.
+        highlight: As of `task_weights`.
 
     Returns:
         The axes, or for several panels an array of them, shape `(panels,)`.
 
     Raises:
-        ValueError: If there are no such losses in `history`, or another
-            number of axes in `ax` than there are panels.
+        ValueError: If there are no such losses in `history`, if `ax` has
+            another number of axes than there are panels, or if `tasks` or
+            `highlight` has other tasks than the history.
         ImportError: If matplotlib is not installed.
     """
     prefix = "val_" if validation else ""
     label = "validation loss" if validation else "training loss"
     return plot_histories(
-        history, ax, lambda task: f"{prefix}{task}_loss", label
+        history,
+        ax,
+        lambda task: f"{prefix}{task}_loss",
+        label,
+        tasks,
+        highlight,
     )

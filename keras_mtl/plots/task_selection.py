@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,14 @@ from keras_mtl.plots.axes import draw_line
 from keras_mtl.plots.axes import given_axes
 from keras_mtl.plots.axes import new_axes
 from keras_mtl.plots.axes import style
+from keras_mtl.plots.task_order import choose_highlights
 
 
 def task_selection(
-    log: Any, ax: Any = None, window: int | None = None
+    log: Any,
+    ax: Any = None,
+    window: int | None = None,
+    highlight: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Plots which tasks were chosen over the steps, and with what reward.
 
@@ -34,13 +39,16 @@ def task_selection(
         ax: Three `matplotlib.axes.Axes`. By default, those of a new figure.
         window: Number of steps of which each point is the mean. By default, a
             fiftieth of the log, and at least ten steps per task.
+        highlight: List of the tasks to draw in colours, the others in grey. By
+            default all, up to 14; of more, the three that were chosen most
+            often and the three that were chosen least often.
 
     Returns:
         Array of the axes, shape `(3,)`.
 
     Raises:
-        ValueError: If the log is empty, `window` is less than 1, or `ax` is not
-            three axes.
+        ValueError: If the log is empty, `window` is less than 1, `ax` is not
+            three axes, or `highlight` has other tasks than the log.
         ImportError: If matplotlib is not installed.
     """
     log = getattr(log, "log", log)
@@ -59,15 +67,17 @@ def task_selection(
         axes = given_axes(ax, 3)
     steps, panels = _windows(log, min(window, len(log)))
     labels = "share of steps", "mean reward", "probability"
+    coloured = choose_highlights([panels[0].sum(axis=1)], log.tasks, highlight)
     for ax, label, values in zip(axes, labels, panels, strict=True):
         for i, task in enumerate(log.tasks):
-            draw_line(ax, task, values[i], steps, i)
+            index = i if task in coloured else None
+            draw_line(ax, task, values[i], steps, index)
         style(ax, grid="y", hidden=["top", "right"])
         ax.set_ylabel(label)
         ax.set_xlabel("step")
     for ax in axes[[0, 2]]:
         ax.set_ylim(bottom=0)
-    add_legend(axes, log.tasks)
+    add_legend(axes, coloured, len(log.tasks) - len(coloured))
     return axes
 
 
