@@ -445,8 +445,16 @@ def test_task_selection():
     (legend,) = axes[0].figure.legends
     assert [x.get_text() for x in legend.get_texts()] == log.tasks
     draw(axes[0])
+    assert axes[2].get_title("left") == ""
+    log = SelectionLog(["a", "b"])
+    for step in range(100):
+        log.append(step % 2, 0.5, 1.0)
+    axes = plots.task_selection(log)
+    assert axes[2].get_title("left") == "0.5 for all tasks"
+    assert axes[2].get_ylim()[1] > 0.5
     # The last window is shorter.
-    axes = plots.task_selection(make_log(130), window=50)
+    log = make_log(130)
+    axes = plots.task_selection(log, window=50)
     np.testing.assert_allclose(
         axes[0].get_lines()[0].get_ydata()[:2], [1.0, 1.0]
     )

@@ -8,6 +8,7 @@ from keras_mtl.plots.axes import add_legend
 from keras_mtl.plots.axes import draw_line
 from keras_mtl.plots.axes import given_axes
 from keras_mtl.plots.axes import new_axes
+from keras_mtl.plots.axes import set_title
 from keras_mtl.plots.axes import style
 from keras_mtl.plots.task_order import choose_highlights
 
@@ -76,7 +77,11 @@ def task_selection(
         ax.set_ylabel(label)
         ax.set_xlabel("step")
     for ax in axes[[0, 2]]:
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(bottom=0, top=1.1 * ax.get_ylim()[1])
+    known = panels[2][np.isfinite(panels[2])]
+    if len(log.tasks) > 1 and np.ptp(known) < 1e-6:
+        # Lines on top of each other look like one.
+        set_title(axes[2], "", [f"{known[0]:.2g} for all tasks"])
     add_legend(axes, coloured, len(log.tasks) - len(coloured))
     return axes
 
