@@ -29,6 +29,10 @@ the 35,000 steps: it stays in a valley, or has lost most of its steps there.
     python experiments/toy_two_objectives.py
     python experiments/toy_two_objectives.py --steps 5000 --output-dir /tmp/toy
 
+It also draws the README's picture, `docs/images/largest_gradient.png`: the two
+losses over the steps from the start (0, 0), where both are 0, with the first
+loss multiplied by 10.
+
 References:
 
 - Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning",
@@ -52,9 +56,11 @@ STARTS = np.array(
     [[-8.5, 7.5], [0.0, 0.0], [9.0, 9.0], [-7.5, -0.5], [9.0, -1.0]]
 )
 LOSS_SCALES = (1.0, 10.0, 0.1)
+TASK_LOOKS = {"task A (gradients × 10)": "#0072B2", "task B": "#D55E00"}
 REACHED = 0.05  # of losses that span 20 on the front
 MINIMA = np.array([7.0, -7.0])
 LOG_FLOOR = 5e-6
+SHOWN_STEPS = 12_000  # in the README's picture
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")
 
 
@@ -220,6 +226,76 @@ def plot(trajectories, front, space, path):
     plt.close(figure)
 
 
+def plot_shares(trajectories, steps, path):
+    """The README's picture: how far each task comes, with and without balance.
+
+    The share of a task is the fall of its loss, in percent of the largest fall
+    that it can have alone.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    titles = {
+        "Equal": "Equal weights:\nthe task with the large gradients decides",
+        "Nash-MTL": "Balanced by nash_mtl:\nboth tasks get their share",
+    }
+    figure, axes = plt.subplots(
+        1, 2, figsize=(8, 3.6), sharey=True, layout="constrained"
+    )
+    for ax, (method, title) in zip(axes, titles.items(), strict=True):
+        shares, places = shares_of_best(trajectories[method], steps)
+        draw_shares(ax, shares, places)
+        ax.set_title(title, loc="left", fontsize=12)
+        ax.set_xlabel("training steps")
+        ax.locator_params(axis="x", nbins=4)
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.set(xlim=(0, places[-1]), ylim=(0, 115))
+        ax.set_yticks([0, 25, 50, 75, 100])
+        ax.grid(axis="y", color="0.9")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("% of what the task reaches alone")
+    figure.savefig(path, dpi=200)
+    plt.close(figure)
+
+
+def draw_shares(ax, shares, places):
+    ends = shares[-1]
+    # Two that end together are named above and below.
+    sides = (1, -1) if abs(ends[0] - ends[1]) < 15 else (1, 1)
+    for task, (name, color) in enumerate(TASK_LOOKS.items()):
+        # Dashes, so that a line below them shows.
+        style = (0, (2.5, 1.2)) if task else "-"
+        ax.plot(
+            places, shares[:, task], color=color, linestyle=style, linewidth=3
+        )
+        ax.text(
+            places[-1],
+            ends[task] + 7 * sides[task],
+            f"{name}: {ends[task]:.0f} %",
+            horizontalalignment="right",
+            verticalalignment="center",
+            color=color,
+            fontsize=12,
+            fontweight="bold",
+        )
+
+
+def shares_of_best(trajectory, steps):
+    """Shares in percent, shape `(points, 2)`, from (0, 0) with the factor 10.
+
+    Also returns the steps of the points.
+    """
+    scale, start = LOSS_SCALES.index(10.0), STARTS.tolist().index([0.0, 0.0])
+    values = losses(trajectory[:, scale, start])
+    places = np.linspace(0, steps, len(values))
+    shown = places <= SHOWN_STEPS
+    best = losses(pareto_front()).min(axis=0)
+    shares = 100 * (values[0] - values) / (values[0] - best)
+    return shares[shown], places[shown]
+
+
 def draw_run(ax, run, color):
     ax.plot(*run.T, linewidth=1.2, color=color)
     ax.plot(*run[0], "o", color="black", markersize=4)
@@ -268,6 +344,11 @@ def main():
     parser.add_argument(
         "--output-dir", type=Path, default=Path(__file__).parent
     )
+    parser.add_argument(
+        "--images-dir",
+        type=Path,
+        default=Path(__file__).parents[1] / "docs" / "images",
+    )
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True, exist_ok=True)
 
@@ -278,6 +359,9 @@ def main():
     Path(f"{stem}.json").write_text(json.dumps(summary, indent=1) + "\n")
     for space in ("variables", "losses"):
         plot(trajectories, front, space, f"{stem}_{space}.png")
+    args.images_dir.mkdir(parents=True, exist_ok=True)
+    picture = args.images_dir / "largest_gradient.png"
+    plot_shares(trajectories, args.steps, picture)
 
     print("method    L1 scale  start            end               distance")
     for run in summary["runs"]:

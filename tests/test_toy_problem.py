@@ -75,14 +75,31 @@ def test_equal_weighting_does_not_reach_the_front_from_every_start(front):
     assert np.all(unequal[[1, 3, 4]] < toy.REACHED)
 
 
+def test_shares_of_the_picture(front):
+    trajectory = np.zeros((36, 3, 5, 2))
+    # The losses of the start (0, 0), with the factor 10.
+    trajectory[-1] = 100.0
+    trajectory[10:20, 1, 1] = front[-1]
+    shares, steps = toy.shares_of_best(trajectory, steps=35_000)
+    np.testing.assert_allclose(steps, np.arange(0, 12_001, 1000))
+    np.testing.assert_allclose(shares[:10], 0.0, atol=1e-9)
+    # An end of the front is the minimum of one loss.
+    np.testing.assert_allclose(shares[10:, 0], 100.0, atol=0.1)
+    assert np.all(shares[10:, 1] < 10.0)
+
+
 def test_script_writes_its_distances_and_figures(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(toy, "LOSS_SCALES", (1.0, 10.0))
     monkeypatch.setattr(
-        "sys.argv", ["toy", "--steps", "3", "--output-dir", str(tmp_path)]
+        "sys.argv",
+        ["toy", "--steps", "3", "--output-dir", str(tmp_path / "results")]
+        + ["--images-dir", str(tmp_path / "images")],
     )
     toy.main()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    (picture,) = (tmp_path / "images").iterdir()
+    assert picture.name == "largest_gradient.png"
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
         "toy_two_objectives.json",
         "toy_two_objectives_losses.png",
         "toy_two_objectives_variables.png",
