@@ -318,17 +318,32 @@ def test_names_do_not_overlap(span):
     assert all(0 < box.y0 and box.y1 < height for box in boxes)
 
 
+def assert_names_are_at_the_ends(ax):
+    heights = {x.get_text(): x.get_position()[1] for x in ax.texts}
+    ends = {x.get_label(): x.get_ydata()[-1] for x in ax.get_lines()}
+    assert heights.keys() == ends.keys()
+    for task, value in ends.items():
+        point = ax.transData.transform((0, value))
+        height = ax.transAxes.inverted().transform(point)[1]
+        assert heights[task] == pytest.approx(height, abs=1e-6)
+
+
 def test_names_are_at_the_ends_of_the_lines():
     history = make_history(["a", "b", "c"])
     history.update(a_loss=[1.0, 9.0], b_loss=[1.0, 5.0], c_loss=[9.0, 1.0])
     ax = plots.task_losses(history)
     draw(ax)
-    heights = {x.get_text(): x.get_position()[1] for x in ax.texts}
-    expected = {x.get_label(): x.get_ydata()[-1] for x in ax.get_lines()}
-    for task, value in expected.items():
-        point = ax.transData.transform((0, value))
-        height = ax.transAxes.inverted().transform(point)[1]
-        assert heights[task] == pytest.approx(height, abs=1e-6)
+    assert_names_are_at_the_ends(ax)
+    ax.set_ylim(-10, 20)
+    draw(ax)
+    assert_names_are_at_the_ends(ax)
+    # The second panel changes the scale of the first.
+    left, right = plt.subplots(1, 2, sharey=True)[1]
+    plots.task_losses(history, ax=left)
+    plots.task_losses({**history, "a_loss": [1.0, 30.0]}, ax=right)
+    draw(left)
+    assert_names_are_at_the_ends(left)
+    assert_names_are_at_the_ends(right)
 
 
 def test_spread_against_scipy():

@@ -17,6 +17,7 @@ from keras_mtl.plots.axes import TEXT_COLOR
 if typing.TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
+    from matplotlib.text import Annotation
 
 
 def name_lines(ax: "Axes", names: Sequence[str]) -> None:
@@ -27,34 +28,45 @@ def name_lines(ax: "Axes", names: Sequence[str]) -> None:
         names: The labels of the lines to name.
     """
     ax.margins(x=0.02)
+    lines = [line for line in ax.get_lines() if line.get_label() in names]
+    texts = [_write(ax, line) for line in lines]
+
+    def place(ax: "Axes") -> None:
+        ends = sorted((*_end(ax, line), i) for i, line in enumerate(lines))
+        height = ax.get_window_extent().height * 72 / ax.figure.dpi
+        gap = 1.3 * FONT_SIZE / max(height, 1.0)
+        positions = spread([y for y, _, _ in ends], gap)
+        for (y, x, i), position in zip(ends, positions, strict=True):
+            texts[i].xy = x, y
+            texts[i].set_position((1.05, position))
+
     # Matplotlib adapts the limits to the lines when it is asked for them.
     ax.get_ylim()
-    lines = [line for line in ax.get_lines() if line.get_label() in names]
-    ends = sorted((*_end(ax, line), i) for i, line in enumerate(lines))
-    height = ax.get_window_extent().height * 72 / ax.figure.dpi
-    gap = 1.3 * FONT_SIZE / max(height, 1.0)
-    positions = spread([y for y, _, _ in ends], gap)
-    for (y, x, i), position in zip(ends, positions, strict=True):
-        line = lines[i]
-        ax.annotate(
-            str(line.get_label()),
-            xy=(x, y),
-            xytext=(1.05, position),
-            xycoords=("data", "axes fraction"),
-            textcoords="axes fraction",
-            verticalalignment="center",
-            fontsize=FONT_SIZE,
-            color=TEXT_COLOR,
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": line.get_color(),
-                "linewidth": 0.6,
-                "relpos": (0.0, 0.5),
-                "shrinkA": 1,
-                "shrinkB": 0,
-            },
-        )
+    place(ax)
+    # By the user, or by another panel with the same scale.
+    ax.callbacks.connect("ylim_changed", place)
+
+
+def _write(ax: "Axes", line: "Line2D") -> "Annotation":
+    return ax.annotate(
+        str(line.get_label()),
+        xy=(0.0, 0.0),
+        xycoords=("data", "axes fraction"),
+        textcoords="axes fraction",
+        xytext=(1.05, 0.0),
+        verticalalignment="center",
+        fontsize=FONT_SIZE,
+        color=TEXT_COLOR,
+        annotation_clip=False,
+        arrowprops={
+            "arrowstyle": "-",
+            "color": line.get_color(),
+            "linewidth": 0.6,
+            "relpos": (0.0, 0.5),
+            "shrinkA": 1,
+            "shrinkB": 0,
+        },
+    )
 
 
 def _end(ax: "Axes", line: "Line2D") -> tuple[float, float]:
