@@ -30,6 +30,7 @@ from keras_mtl.training import task_selection
 from keras_mtl.training.epoch_hooks import EpochHooks
 from keras_mtl.training.gramian import TaskGramian
 from keras_mtl.training.graph import GraphSplit
+from keras_mtl.training.graph_arguments import check_is_graph
 from keras_mtl.training.kept_functions import KeptFunctions
 from keras_mtl.training.measured_variables import measured_variables
 from keras_mtl.training.running_step import RunningStep
@@ -103,7 +104,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         name: str | None = None,
         **kwargs: Any,
     ):
-        _check_is_graph(inputs, outputs)
+        check_is_graph(inputs, outputs)
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._weighting = None
         self._split_call = SplitCall()
@@ -167,6 +168,9 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
                 tasks, the weighting is not known, or it needs gradients and the
                 tasks share no variables.
         """
+        fit_arguments.check_no_weighting_in_compile(
+            optimizer, loss, loss_weights, metrics
+        )
         weighting = weightings.get(weighting)
         task_losses = self._make_task_losses(loss, loss_weights)
         self._check_weighting(weighting, task_losses.tasks)
@@ -180,12 +184,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             auto_scale_loss=auto_scale_loss,
         )
         with DotNotTrackScope():
-            # The object is there without metrics, too: with it, `fit` looks at
-            # one batch first, and shuffles, as it does for a plain model.
-            self._compile_metrics = PresentLabelMetrics(
-                metrics, weighted_metrics, output_names=self.output_names
-            )
-            self.loss = loss
+            self._set_loss_and_metrics(loss, metrics, weighted_metrics)
             self._add_to_compile_config(
                 loss=loss,
                 loss_weights=loss_weights,
@@ -206,6 +205,14 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             self._single_task_steps = None
             self._kept_functions = KeptFunctions()
             self._weight_means = TaskMeans([f"weight/{t}" for t in self.tasks])
+
+    def _set_loss_and_metrics(self, loss, metrics, weighted_metrics):
+        self.loss = loss
+        # The object is there without metrics, too: with it, `fit` looks at one
+        # batch first, and shuffles, as it does for a plain model.
+        self._compile_metrics = PresentLabelMetrics(
+            metrics, weighted_metrics, output_names=self.output_names
+        )
 
     def _add_to_compile_config(self, **arguments: Any) -> None:
         config = {**self._compile_config.config, **arguments}
@@ -357,6 +364,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             if name not in ("self", "weighting", "__class__")
         }
         self._assert_compile_called("fit")
+        fit_arguments.check_no_weighting(arguments)
         check_files(callbacks)
         if weighting is not None:
             with replicas.scope(self):
@@ -365,6 +373,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         if isinstance(x, TaskSampler):
             fit_arguments.check_with_sampler(arguments)
             steps = task_selection.steps_for(self, x)
+        if steps is None or not isinstance(validation_data, dict):
+            fit_arguments.check_validation_data(self, validation_data)
         hooks = EpochHooks(self, x, steps)
         arguments["callbacks"] = hooks.put_first(callbacks)
         if steps is not None:
@@ -372,7 +382,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         if isinstance(x, ShuffledBatches):
             arguments, y = fit_arguments.in_own_order(arguments), x.y
         self._note_complete(y)
-        return super().fit(**arguments)
+        with self._running.in_fit():
+            return super().fit(**arguments)
 
     def train_on_batch(
         self,
@@ -534,7 +545,9 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         if running.collector is not None:
             return running.collector.loss(self, y, y_pred, sample_weight)
         in_step = training and running.kind == "train"
-        losses = self._task_losses.compute(y, y_pred, sample_weight, in_step)
+        losses = self._task_losses.compute(
+            y, y_pred, sample_weight, in_step, what=self._running.what_labels
+        )
         total = self._total_loss(losses)
         if in_step:
             balanced = self._balanced_sum(losses)
@@ -654,17 +667,6 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             return training_logs.without_weights(result)
         logs, *state = result
         return training_logs.without_weights(logs), *state
-
-
-def _check_is_graph(inputs, outputs):
-    leaves = keras.tree.flatten((inputs, outputs))
-    if not leaves or not all(isinstance(x, keras.KerasTensor) for x in leaves):
-        raise ValueError(
-            "MultiTaskModel is made from the inputs and outputs of a "
-            "Functional graph: `MultiTaskModel(inputs, outputs)` with "
-            "`keras.Input`s and what layers made of them. "
-            f"Received: inputs={inputs}, outputs={outputs}"
-        )
 
 
 def _check_outputs(outputs, names, count):

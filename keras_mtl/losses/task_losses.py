@@ -68,6 +68,7 @@ class TaskLosses:
         sample_weight: Any = None,
         training: bool = True,
         record: bool = True,
+        what: str = "labels",
     ) -> list[Any]:
         """Computes the losses of a batch.
 
@@ -79,13 +80,14 @@ class TaskLosses:
                 (`None` for equal ones), or one tensor for all tasks.
             training: Whether `y` are the labels that `fit` was given.
             record: Whether `means` get the losses.
+            what: What `y` is, for errors.
 
         Returns:
             List of scalar tensors, the losses with their factors; with several
             replicas, divided by their number, as Keras does.
         """
         losses, counts = self._losses_and_counts(
-            y, y_pred, sample_weight, training
+            self.labels(y, what), y_pred, sample_weight, training
         )
         if record:
             plain = ops.stop_gradient(ops.stack(losses))
@@ -130,23 +132,34 @@ class TaskLosses:
         _check_is_scalar(task, value)
         return ops.cast(value, "float32"), count
 
-    def labels(self, y: Any) -> dict[str, Any]:
-        """Returns the labels as a dict, which has those of all tasks."""
+    def labels(self, y: Any, what: str = "labels") -> dict[str, Any]:
+        """Returns the labels as a dict, which has those of all tasks.
+
+        Args:
+            y: Labels, dict of output name to tensor or list with one per
+                output.
+            what: What they are ("labels", "validation labels"), for errors.
+
+        Raises:
+            ValueError: If those of a task are missing, or some are of no
+                output.
+        """
         names = self._output_keys
         if isinstance(y, (list, tuple)) and len(y) == len(self.tasks):
             # Keras, too, takes a list without entries for untrained outputs.
             names = [name for name in names if name in self.tasks]
-        y = by_output("labels", y, names)
+        y = by_output(what, y, names)
         unknown = [name for name in y if name not in self._output_keys]
         if unknown:
+            subject = "`y` has" if what == "labels" else f"The {what} have"
             raise ValueError(
-                f"`y` has keys that are no output: {unknown}. The outputs are "
-                f"{self._output_keys}. Received: {list(y)}"
+                f"{subject} keys that are no output: {unknown}. The outputs "
+                f"are {self._output_keys}. Received: {list(y)}"
             )
         missing = [task for task in self.tasks if y.get(task) is None]
         if missing:
             raise ValueError(
-                f"Expected labels for all tasks: {list(self.tasks)}. Missing: "
+                f"Expected {what} for all tasks: {list(self.tasks)}. Missing: "
                 f"{missing}. Received: {list(y)}. Labels that only some "
                 "samples have are NaN where they are missing."
             )
@@ -172,7 +185,7 @@ class TaskLosses:
 
     def _losses_and_counts(self, y, y_pred, sample_weight, training):
         """Returns a list of the task losses and one of their weights."""
-        y, y_pred = self.labels(y), self.predictions(y_pred)
+        y_pred = self.predictions(y_pred)
         weights = self.sample_weights(sample_weight)
         complete = (self.complete or ()) if training else ()
         batches = [

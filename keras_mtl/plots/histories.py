@@ -52,9 +52,10 @@ def plot_histories(
     histories = _read(history)
     panels = [_entries(values, key_of) for _, values, _ in histories]
     if not all(panels):
+        keys = next(h[1] for h, panel in zip(histories, panels) if not panel)
         raise ValueError(
             f"Expected `history` to have the {label} of tasks. "
-            f"Received: a history with {list(histories[0][1])}"
+            f"{_advice(keys)}Received: a history with {list(keys)}"
         )
     names = list(dict.fromkeys(task for panel in panels for task in panel))
     order = order_tasks(names, declared_tasks(history, names), tasks)
@@ -115,6 +116,18 @@ def _tasks(values: dict) -> list[str]:
         if keys:
             return [key.removeprefix(prefix) for key in keys]
     return []
+
+
+def _advice(keys: dict) -> str:
+    """Says what to do about the history of a plain Keras model."""
+    if _tasks(keys):
+        return ""
+    return (
+        "It is that of another model: train "
+        "`keras_mtl.MultiTaskModel(inputs, outputs)`, which "
+        'with weighting="equal" trains as a `keras.Model`, and whose history '
+        "has `weight/<task>`. "
+    )
 
 
 def _panels(count: int) -> np.ndarray:

@@ -1,5 +1,8 @@
 """What `MultiTaskModel.export` adds to that of Keras."""
 
+import contextlib
+import importlib.util
+
 import keras
 
 from keras_mtl.backend.keras_internals import DotNotTrackScope
@@ -17,8 +20,10 @@ def export(model, filepath, format, preprocessor, **kwargs):
         export_with_preprocessor(network, filepath, preprocessor, **kwargs)
         return
     if format != "onnx":
-        network.export(filepath, format, **kwargs)
+        with explained(format):
+            network.export(filepath, format, **kwargs)
         return
+    check_onnx_packages()
     check_onnx_names(model.inputs, model.output_keys)
     network.export(filepath, format, **kwargs)
     name_onnx_outputs(filepath, model.output_keys)
@@ -60,6 +65,40 @@ class Network(Functional):
         given = {"training": training, "mask": mask}
         known = model.call_signature_parameters
         return model.call(inputs, **{k: given[k] for k in given if k in known})
+
+
+@contextlib.contextmanager
+def explained(format):
+    """A block whose error says what to do where there is no SavedModel."""
+    try:
+        yield
+    except Exception as error:
+        if format != "tf_saved_model" or keras.backend.backend() != "torch":
+            raise
+        raise ValueError(
+            "Expected the TensorFlow or JAX backend for a SavedModel. "
+            "Received: format='tf_saved_model' on PyTorch. Export "
+            '`format="onnx"` or `format="torch"` instead, or `model.save("m.'
+            'keras")` and, in a process with KERAS_BACKEND=tensorflow, '
+            '`keras.models.load_model("m.keras").export(...)`.'
+        ) from error
+
+
+def check_onnx_packages():
+    """Raises an error that says what to install for ONNX."""
+    by_backend = {
+        "tensorflow": ["onnx", "tf2onnx"],
+        "jax": ["onnx", "jax2onnx"],
+        "torch": ["onnx"],
+    }
+    needed = by_backend[keras.backend.backend()]
+    missing = [x for x in needed if importlib.util.find_spec(x) is None]
+    if missing:
+        raise ImportError(
+            f'Expected the packages {needed} for format="onnx" on '
+            f"{keras.backend.backend()}. Received: an environment without "
+            f"{missing}. Type `pip install {' '.join(missing)}`."
+        )
 
 
 def check_serves_preprocessor(format):

@@ -17,6 +17,9 @@ from keras_mtl.selection.state import make_generator
 # doubles or triples the odds of a task.
 INITIAL_STEP_SIZE = 1.0
 
+# The effective sample size, for each task, from which an estimate is trusted.
+STEPS_PER_TASK = 30
+
 
 def counterfactual_policy(
     log: SelectionLog,
@@ -154,8 +157,8 @@ def _cma():
         import cma
     except ImportError as error:
         raise ImportError(
-            "counterfactual_policy needs the package cma: "
-            "pip install keras-mtl[selection]"
+            "counterfactual_policy needs the package cma. "
+            "Type `pip install cma`."
         ) from error
     return cma
 
@@ -166,6 +169,11 @@ def _softmax(x):
 
 
 def _check_arguments(log, iterations, population_size):
+    if not isinstance(log, SelectionLog):
+        raise ValueError(
+            "Expected `log` to be a `SelectionLog`, such as `sampler.log` of a "
+            f"`TaskSampler` after `fit`. Received: {log!r} of type {type(log)}"
+        )
     for name, value, least in (
         ("iterations", iterations, 1),
         ("population_size", population_size, 3),
@@ -181,19 +189,37 @@ def _check_arguments(log, iterations, population_size):
         raise ValueError(
             "Expected every task to occur in the log, else nothing is known of "
             f"its rewards. Received: a log of {len(log)} steps without "
-            f"{missing}"
+            f"{missing}. Log at least {_needed_steps(log)} steps, "
+            f"{STEPS_PER_TASK} per task, with `Uniform()`, say."
         )
+
+
+def _needed_steps(log):
+    return STEPS_PER_TASK * len(log.tasks)
+
+
+def _what_to_log(log):
+    needed = _needed_steps(log)
+    if len(log) < needed:
+        return (
+            f"Log at least {needed} steps, and better many more: train longer, "
+            "or join logs by `SelectionLog.join`."
+        )
+    return (
+        "Log more steps, join the log of a policy nearer to it, or raise "
+        "`entropy_weight`."
+    )
 
 
 def _check_sample_size(log, policy, propensities):
     estimate = weighted_importance_sampling(log, policy, propensities)
-    needed = max(30 * len(log.tasks), len(log) / 20)
+    needed = max(_needed_steps(log), len(log) / 20)
     if estimate.effective_sample_size < needed:
         warnings.warn(
             "The effective sample size of the policy is too small to trust: "
-            f"expected at least {needed:.0f} (30 per task, and 5 % of the "
-            f"{len(log)} steps). Received: "
-            f"{estimate.effective_sample_size:.1f}. Log more steps, join the "
-            "log of a policy nearer to it, or raise `entropy_weight`.",
+            f"expected at least {needed:.0f} ({STEPS_PER_TASK} per task, and "
+            f"5 % of the steps). Received: "
+            f"{estimate.effective_sample_size:.1f}, from {len(log)} logged "
+            "steps. " + _what_to_log(log),
             stacklevel=3,
         )

@@ -1,4 +1,128 @@
-"""The arguments of `fit` for data that decide on their order themselves."""
+"""The arguments of `fit`: what is wrong with them, and those of some data."""
+
+import keras
+
+from keras_mtl.backend.keras_internals import can_convert_arrays
+from keras_mtl.backend.keras_internals import is_tf_dataset
+from keras_mtl.weightings.registry import WEIGHTINGS
+from keras_mtl.weightings.weighting import Weighting
+
+# The arguments of `fit` in whose place a weighting may be given by position.
+BEFORE_WEIGHTING = ("y", "batch_size", "epochs", "verbose", "callbacks")
+
+# A model that overrides one of them knows itself which labels it takes.
+VALIDATING = ("test_step", "compute_loss", "evaluate")
+
+
+def check_no_weighting(arguments):
+    """Raises an error if a weighting is given as another argument.
+
+    Args:
+        arguments: Dict of the arguments of `fit`.
+
+    Raises:
+        ValueError: If one of them is a weighting, or a name.
+    """
+    for name in BEFORE_WEIGHTING:
+        value = arguments[name]
+        if name == "verbose" and value == "auto" or not is_weighting(value):
+            continue
+        raise ValueError(
+            f"Expected a weighting by its keyword: `model.fit(x, y, "
+            f"weighting={value!r})`. Received: {name}={value!r}"
+        )
+
+
+def check_no_weighting_in_compile(optimizer, loss, loss_weights, metrics):
+    """Raises an error if a weighting is given as another argument.
+
+    Raises:
+        ValueError: If one of these arguments of `compile` is a weighting.
+    """
+    found = {}
+    if _names_weighting(optimizer):
+        found["optimizer"] = optimizer
+    if _names_weighting(loss):
+        found["loss"] = loss
+    if is_weighting(loss_weights):
+        found["loss_weights"] = loss_weights
+    # A list may have the names of metrics.
+    if is_weighting(metrics) and not isinstance(metrics, (list, tuple)):
+        found["metrics"] = metrics
+    for name, value in found.items():
+        raise ValueError(
+            "Expected a weighting by its keyword: `model.compile(optimizer, "
+            f"loss, weighting={value!r})`. Received: {name}={value!r}"
+        )
+
+
+def _names_weighting(value):
+    if isinstance(value, str):
+        return WEIGHTINGS.knows(value)
+    return isinstance(value, Weighting)
+
+
+def is_weighting(value):
+    """Whether a value is a name, a `Weighting` or a list of these."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(map(is_weighting, value))
+    is_class = isinstance(value, type) and issubclass(value, Weighting)
+    return is_class or isinstance(value, (str, Weighting))
+
+
+def check_validation_data(model, data):
+    """Raises an error if labels of the validation data are missing.
+
+    Only what `fit` will look at anyway is looked at: arrays, and the
+    specification of a data set of TensorFlow. Other data would have to be
+    begun, which may change them.
+
+    Args:
+        model: `MultiTaskModel`.
+        data: `validation_data` of `fit`.
+
+    Raises:
+        ValueError: If a task has no labels in them, or some are of no output.
+    """
+    if data is None or any(map(model._overrides, VALIDATING)):
+        return
+    losses = model._task_losses
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(_spec_of(data))
+    if not can_convert_arrays((x,)) and not is_tf_dataset(data):
+        return
+    try:
+        losses.labels(y, "validation labels")
+        losses.sample_weights(sample_weight)
+    except ValueError as error:
+        what = str(error).rstrip(".")
+        labels = ", ".join(f'"{task}": ...' for task in losses.tasks)
+        raise ValueError(
+            f"{what}. Type `validation_data=(x, {{{labels}}})`."
+        ) from None
+
+
+def check_validation_data_of_task(task, data):
+    """Raises an error if the validation data of one task have no labels.
+
+    Args:
+        task: Name of the task.
+        data: Its data; arrays are looked at.
+
+    Raises:
+        ValueError: If they are arrays, and there are no labels.
+    """
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    if y is None and can_convert_arrays((x,)):
+        raise ValueError(
+            f"Expected validation labels for the task {task!r}: "
+            f'`validation_data={{"{task}": (x, y), ...}}`. Received: {type(x)} '
+            "alone"
+        )
+
+
+def _spec_of(data):
+    """Returns the specification of a `tf.data.Dataset`, others as they are."""
+    return data.element_spec if is_tf_dataset(data) else data
 
 
 def in_own_order(arguments):

@@ -6,6 +6,7 @@ import contextlib
 import keras
 
 from keras_mtl.backend.keras_internals import Functional
+from keras_mtl.backend.keras_internals import made_as_weights
 from keras_mtl.backend.keras_internals import operation_call
 from keras_mtl.backend.reads import variables_read
 from keras_mtl.training.used_variables import UsedVariables
@@ -194,6 +195,18 @@ class GraphSplit:
             [v for v in self.variables if id(v) not in ids],
             [name for name in copies if name[1] not in tasks],
         )
+
+    def frozen_layers(self):
+        """Lists the names of the trunk's layers with weights, none trained."""
+        layers = [step.operation for step in self._trunk_steps]
+        names = [
+            layer.name
+            for layer in layers
+            if isinstance(layer, keras.Layer)
+            and made_as_weights(layer)
+            and not layer.trainable_variables
+        ]
+        return list(dict.fromkeys(names))
 
     def check(self, tasks, reached):
         """Raises an error where a loss depends on what is not its head's.

@@ -30,8 +30,9 @@ def _check_is_shared(split, weighting):
     if not split.shared_variables:
         raise ValueError(
             f"{type(weighting).__name__} balances the gradients of variables "
-            "that tasks share, and no trainable variable is shared by two or "
-            f"more of the tasks {split.tasks}"
+            "that tasks share. Expected a trainable variable that two or more "
+            f"tasks share. Received: the tasks {split.tasks}, which "
+            f"{_what_is_shared(split)}"
         )
     if weighting.measurement.gradients == "features" and not split.boundary:
         raise ValueError(
@@ -39,6 +40,19 @@ def _check_is_shared(split, weighting):
             "the tasks begin, and the tasks share only layers inside of their "
             'heads. Use gradients="parameters".'
         )
+
+
+def _what_is_shared(split):
+    """Says what tasks share that is not trained, and what to do."""
+    instead = 'use a loss balancing, such as weighting="uncertainty"'
+    frozen = split.frozen_layers()
+    if not frozen:
+        return f"share nothing with weights. Share a layer, or {instead}."
+    return (
+        f"share frozen layers only: {frozen}. Either {instead}, or unfreeze "
+        f"one, `model.get_layer({frozen[-1]!r}).trainable = True`, and compile "
+        "again."
+    )
 
 
 def _shared_of_layer(split, name, shared):

@@ -17,6 +17,7 @@ class RunningStep:
 
     def __init__(self):
         self._threads = {}
+        self._trainings = 0
         self.has_warned = False
 
     @property
@@ -28,6 +29,21 @@ class RunningStep:
     def collector(self):
         """What takes the task losses of `compute_loss`, or `None`."""
         return self._of_thread("collector")
+
+    @property
+    def what_labels(self):
+        """What the labels of this step are, for errors."""
+        validates = self._trainings and self.kind == "test"
+        return "validation labels" if validates else "labels"
+
+    @contextlib.contextmanager
+    def in_fit(self):
+        """A block in which `evaluate` is on validation data."""
+        self._trainings += 1
+        try:
+            yield
+        finally:
+            self._trainings -= 1
 
     def note_balanced(self):
         """Notes that the weighting has been asked in this step."""

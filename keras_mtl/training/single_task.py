@@ -10,6 +10,7 @@ from keras import ops
 from keras_mtl.backend import replicas
 from keras_mtl.backend.keras_internals import made_as_weights
 from keras_mtl.selection.task_batches import one_pass
+from keras_mtl.training import fit_arguments
 from keras_mtl.training import of_backend
 from keras_mtl.training import overrides
 from keras_mtl.training.logs import StepLogs
@@ -111,6 +112,8 @@ class SingleTaskSteps:
                 f"for tasks of {list(self.model.tasks)}. Received: a dict of "
                 f"{list(data)}"
             )
+        for task, own in data.items():
+            fit_arguments.check_validation_data_of_task(task, own)
         names = "validation_data", "validation_batch_size", "validation_steps"
         data, batch_size, steps = map(arguments.get, names)
         arguments["validation_data"] = None

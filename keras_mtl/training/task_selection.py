@@ -38,7 +38,7 @@ def fit_tasks(model, fit, steps, arguments):
     steps.take_validation_data(arguments)
     is_counted = arguments.get("steps_per_epoch") is None
     num_batches = len(steps.sampler) if is_counted else None
-    with _selecting(model, steps):
+    with _selecting(model, steps), model._running.in_fit():
         return fit(**{**arguments, "x": StepTokens(num_batches)})
 
 

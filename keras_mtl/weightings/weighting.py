@@ -192,6 +192,13 @@ class Weighting(keras.layers.Layer):
         """The variables to which the model writes its learning rate."""
         return [self.model_learning_rate] if self.needs_learning_rate else []
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        names = ("losses", "gramian")
+        args = tuple(map(_as_tensor, names, args)) + args[len(names) :]
+        for name in set(names) & set(kwargs):
+            kwargs[name] = _as_tensor(name, kwargs[name])
+        return super().__call__(*args, **kwargs)
+
     def call(self, losses: Tensor, gramian: Tensor = None) -> Tensor:
         self._check_shapes(losses, gramian)
         valid = ops.all(ops.isfinite(losses))
@@ -372,6 +379,39 @@ class Weighting(keras.layers.Layer):
                 "products of the task gradients. "
                 f"Received: gramian.shape={received}"
             )
+
+
+def _as_tensor(name, value):
+    """Checks an argument of a call; whole numbers become floats.
+
+    Raises:
+        ValueError: If it is no tensor and no array.
+    """
+    if name == "gramian" and value is None:
+        return value
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        is_float = "float" in dtype
+        return value if is_float else ops.cast(value, "float32")
+    what = {
+        "losses": "a tensor or array of shape (T,), one loss per task",
+        "gramian": "a tensor or array of shape (T, T)",
+    }
+    raise ValueError(
+        f"Expected `{name}` to be {what[name]}. {_advice(name, value)}"
+        f"Received: {name}={value!r} of type {type(value)}"
+    )
+
+
+def _advice(name, value):
+    """Says what to type for values that only have to be put together."""
+    if isinstance(value, dict) and name == "losses":
+        return f"Stack them: `keras.ops.stack(list({name}.values()))`. "
+    if not isinstance(value, (list, tuple)) or not value:
+        return ""
+    if any(hasattr(x, "shape") for x in value):
+        return f"Stack them: `keras.ops.stack({name})`. "
+    return f"Make it one: `keras.ops.convert_to_tensor({name})`. "
 
 
 def _are_finite(variables):
