@@ -77,6 +77,12 @@ class UnguardedState(Ones):
 
 
 @register
+class Endless(Ones):
+    def call(self, losses, gramian=None):
+        return float("inf") * super().call(losses)
+
+
+@register
 class Unsaved(Ones):
     def build_state(self, num_tasks):
         self.count = self.add_state(name="count")
@@ -98,6 +104,7 @@ BROKEN = [
     ("extreme_losses", NegativeWeights, "negative losses get no weight"),
     ("degenerate_gramians", UnguardedGramian, "a Gramian that is zero"),
     ("non_finite", UnguardedState, "nan in `losses` changes the state"),
+    ("training", Endless, "`fit` gives weights of NaN"),
     ("saving", Unsaved, "loaded weighting is not that which was saved"),
 ]
 

@@ -3,6 +3,7 @@
 import contextlib
 
 import jax
+from keras import ops
 
 from keras_mtl.backend import one_replica as replicas  # noqa: F401
 from keras_mtl.backend.keras_internals import stateless_scope
@@ -21,6 +22,10 @@ def compile_reader(function):
     # The function is part of what is compiled around it: compiled alone, it
     # would keep the variables' values of the first call.
     return function
+
+
+def solve_positive(matrix, right):
+    return ops.solve(matrix, right)
 
 
 def get_random_state():

@@ -5,6 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import torch
+from keras import ops
 
 from keras_mtl.backend import torch_replicas as replicas  # noqa: F401
 from keras_mtl.backend.keras_internals import raw_value
@@ -21,6 +22,10 @@ def gradient(function, tensors):
 
 def compile_reader(function):
     return function
+
+
+def solve_positive(matrix, right):
+    return ops.solve(matrix, right)
 
 
 def get_random_state():

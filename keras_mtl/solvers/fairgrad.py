@@ -9,6 +9,7 @@ from keras_mtl.solvers.nash import MIN_SHRINKAGE
 from keras_mtl.solvers.nash import STEP_RIDGE
 from keras_mtl.solvers.nonnegative import product
 from keras_mtl.solvers.nonnegative import unit_gramian
+from keras_mtl.solvers.positive_definite import solve_positive_definite
 
 Tensor = Any
 
@@ -121,7 +122,7 @@ def _newton_direction(cosines, y, payment, power):
     residual = root - scale * product(y[None], cosines)[0]
     matrix = scale[:, None] * cosines * scale
     ridge = ops.diag(power + STEP_RIDGE * ops.square(scale))
-    step = ops.solve(matrix + ridge, residual[:, None])[:, 0]
+    step = solve_positive_definite((matrix + ridge)[None], residual[None])[0]
     return ops.where(root > 0, step / ops.where(root > 0, root, 1.0), 0.0)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_mtl.backend.compiling import compiled
+from keras_mtl.solvers.positive_definite import solve_positive_definite
 
 Tensor = Any
 
@@ -115,7 +116,7 @@ def _relative_step(gramian, norms, alpha):
         - RIDGE * ridge
     )
     matrix = alpha[:, None] * products + ops.diag(1.0 + STEP_RIDGE * ridge)
-    newton_step = ops.solve(matrix, residual[:, None])[:, 0]
+    newton_step = solve_positive_definite(matrix[None], residual[None])[0]
     return newton_step * _step_length(newton_step, residual)
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_mtl.solvers.positive_definite import solve_positive_definite
+
 Tensor = Any
 
 
@@ -42,7 +44,7 @@ def nonnegative_qp(
     They end at the solution, but where rounding spoils it.
 
     Then, an active-set method: each step solves for the minimum on a face
-    exactly (`ops.solve`) and searches along the path to it, projected onto the
+    exactly and searches along the path to it, projected onto the
     orthant. At first all variables with a negative derivative enter the face
     together; after a step that had to be shortened, one at a time. Every step
     decreases the objective, so that no set can come back. Random Gramians of
@@ -216,7 +218,7 @@ def _solve(matrix, face, gradient):
     identity = ops.eye(matrix.shape[0])
     on_face = face[:, :, None] * matrix * face[:, None, :]
     rest = (1.0 + RIDGE - face)[:, :, None] * identity
-    return ops.solve(on_face + rest, -(face * gradient)[:, :, None])[:, :, 0]
+    return solve_positive_definite(on_face + rest, -face * gradient)
 
 
 def _conjugate_gradients(matrix, face, gradient, steps=8):

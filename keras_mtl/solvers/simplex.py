@@ -8,6 +8,7 @@ from keras_mtl.backend.compiling import compiled
 from keras_mtl.solvers.nonnegative import RIDGE
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import unit_gramian
+from keras_mtl.solvers.positive_definite import solve_positive_definite
 
 Tensor = Any
 
@@ -119,5 +120,5 @@ def _slope(matrix, share, y):
     face = ops.cast(y[0] > 0, "float32")
     rest = ops.diag(1.0 + RIDGE - face)
     matrix = face[:, None] * matrix * face + rest
-    moves = ops.solve(matrix, (face * share)[:, None])[:, 0]
+    moves = solve_positive_definite(matrix[None], (face * share)[None])[0]
     return ops.maximum(ops.sum(share * moves), 1e-6)
