@@ -11,7 +11,7 @@ import keras_mtl
 from keras_mtl.benchmarking import benchmark
 from keras_mtl.benchmarking import directions
 
-TASKS = ["a", "b"]
+pytestmark = pytest.mark.any_backend
 
 
 def build(model_class=keras_mtl.MultiTaskModel):
@@ -59,7 +59,8 @@ def test_results_are_those_of_evaluate():
         "a": ["accuracy", keras.metrics.AUC(name="area"), "mae", "mae"],
         "b": ["cosine_similarity", ours, Ours(name="ours_too")],
     }
-    model = compiled(metrics, weighted_metrics={"a": ["mse", "mae"]})
+    weighted = {"a": ["mse", "mae"]}
+    model = compiled(metrics, weighted_metrics=weighted)
     known = directions.results_of(model)
     assert known == {
         **dict.fromkeys(["loss", "a_loss", "b_loss"], False),
@@ -73,7 +74,6 @@ def test_results_are_those_of_evaluate():
     assert set(known) == set(results)
 
 
-@pytest.mark.any_backend
 def test_every_metric_of_keras_has_a_direction():
     without = {"Metric", "Mean", "MeanMetricWrapper", "Sum"}
     classes = {
@@ -87,7 +87,6 @@ def test_every_metric_of_keras_has_a_direction():
     assert known == classes - without
 
 
-@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "metric, higher",
     [
@@ -138,7 +137,6 @@ def compare(metric, given=None, **arguments):
     return [x["mean_rank"] for x in result.summary().values()]
 
 
-@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "metric, given, ranks",
     [
@@ -157,14 +155,12 @@ def test_ranks(metric, given, ranks):
     assert compare(metric, given) == ranks
 
 
-@pytest.mark.any_backend
 def test_a_direction_is_asked_for():
     with pytest.raises(ValueError, match=r"better for \['a_ours'\]") as error:
         compare(ours)
     assert "Type higher_is_better={'a_ours': True}" in str(error.value)
 
 
-@pytest.mark.any_backend
 @pytest.mark.parametrize(
     "metrics, received",
     [
@@ -193,10 +189,10 @@ def test_a_typo_costs_no_run(metrics, received):
         )
 
 
-def test_results_of_a_test_step_of_ones_own():
+def test_results_of_ones_own():
     class Own(keras_mtl.MultiTaskModel):
-        def test_step(self, *args):
-            return {**super().test_step(*args), "own": ops.ones(())}
+        def get_metrics_result(self):
+            return {**super().get_metrics_result(), "own": ops.ones(())}
 
     result = benchmark(
         lambda: build(Own),
