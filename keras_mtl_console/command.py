@@ -37,11 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parsed.run(parsed, arguments)
     except ImportError as error:
-        print(
-            f"keras-mtl: {error}\n`keras-mtl doctor` says what is installed, "
-            "and what to type for what is not.",
-            file=sys.stderr,
-        )
+        print(f"keras-mtl: {error}", file=sys.stderr)
+        if error.name not in getattr(parsed, "modules", []):
+            print(
+                "`keras-mtl doctor` shows what is installed, and what to type "
+                "for what is missing.",
+                file=sys.stderr,
+            )
         return 1
     except BrokenPipeError:
         # What reads the output, such as `head`, has read enough.
@@ -136,29 +138,7 @@ def _add_methods(commands: Any) -> None:
         description="Lists the weightings by kind, with one line each on when "
         "to use it. The options choose some of them.",
     )
-    methods.add_argument(
-        "--kind",
-        type=str.lower,
-        choices=["loss", "gradient", "wrapper"],
-        help="list the methods that look at the task losses alone, those that "
-        "also look at the gradients of the tasks, or those that change another "
-        "method",
-    )
-    methods.add_argument(
-        "--cost",
-        type=str.upper,
-        choices=["1", "T"],
-        help="list the methods of which a step costs one backward pass, as in "
-        "plain training, or those of one backward pass for each of T tasks",
-    )
-    methods.add_argument(
-        "--needs",
-        type=str.lower,
-        choices=["none", "positive-losses", "epochs", "gradients"],
-        help="list the methods that need losses above 0, that need to know "
-        "when an epoch begins and ends, that need the gradients of the tasks, "
-        "or that need none of these",
-    )
+    _add_choices(methods)
     methods.add_argument(
         "--import",
         dest="modules",
@@ -174,6 +154,32 @@ def _add_methods(commands: Any) -> None:
         help="print a table in Markdown, with papers and classes",
     )
     methods.set_defaults(run=_methods)
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kind",
+        type=str.lower,
+        choices=["loss", "gradient", "wrapper"],
+        help="list the methods that look at the task losses alone, those that "
+        "also look at the gradients of the tasks, or those that change another "
+        "method",
+    )
+    parser.add_argument(
+        "--cost",
+        type=str.upper,
+        choices=["1", "T"],
+        help="list the methods of which a step costs one backward pass, as in "
+        "plain training, or those of one backward pass for each of T tasks",
+    )
+    parser.add_argument(
+        "--needs",
+        type=str.lower,
+        choices=["none", "positive-losses", "epochs", "gradients"],
+        help="list the methods that need losses above 0, that need to know "
+        "when an epoch begins and ends, that need the gradients of the tasks, "
+        "or that need none of these",
+    )
 
 
 def _add_training_arguments(parser: argparse.ArgumentParser) -> None:

@@ -306,7 +306,16 @@ def test_the_page_of_methods_is_what_the_command_prints(capsys):
 @pytest.mark.any_backend
 def test_a_module_that_does_not_exist_is_named(capsys):
     assert main(["methods", "--import", "no_such_module"]) == 1
-    assert "no_such_module" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "no_such_module" in printed and "doctor" not in printed
+
+
+@pytest.mark.any_backend
+def test_the_doctor_is_named_where_something_is_missing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "keras_mtl.cli.methods", None)
+    monkeypatch.delattr("keras_mtl.cli.methods", raising=False)
+    assert main(["methods"]) == 1
+    assert "`keras-mtl doctor` shows" in capsys.readouterr().err
 
 
 @pytest.mark.any_backend

@@ -1,7 +1,9 @@
 """What stands in several files of the project is the same in all of them."""
 
+import importlib
 import pathlib
 import re
+import tomllib
 
 import pytest
 
@@ -19,6 +21,16 @@ def read(name):
 def test_citation_has_the_version_of_the_package():
     versions = re.findall(r"^version: (.+)$", read("CITATION.cff"), re.M)
     assert versions == [keras_mtl.__version__]
+
+
+def test_the_command_is_installed_with_the_package():
+    project = tomllib.loads(read("pyproject.toml"))
+    entry = project["project"]["scripts"]["keras-mtl"]
+    module, _, name = entry.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert module in packages and "keras_mtl" in packages
+    assert f'"{module}"' in read(".ci/release_check.py")
 
 
 @pytest.mark.parametrize(
