@@ -85,8 +85,8 @@ def import_tf_agents() -> tuple[ModuleType, ModuleType]:
     except ImportError as error:
         raise ImportError(
             "The TF-Agents agent needs tf-agents and tf-keras, and Python "
-            'before 3.12: pip install "keras-mtl[tf-agents]". The agent '
-            f'"keras" needs neither. Received: {error}'
+            "before 3.12. Type: pip install tf-agents tf-keras tensorboard. "
+            f'The agent "keras" needs none of these. Received: {error}'
         ) from error
     network = tf_agents.networks.Network
     if network.__mro__[1].__module__.split(".")[0] != "tf_keras":

@@ -200,7 +200,7 @@ def metrics(
 
     Matthews, Pearson and Spearman correlations are 0 where the predictions, or
     the labels, are all the same. Correlations need SciPy, and F1 scikit-learn:
-    `pip install "keras-mtl[datasets]"`.
+    `pip install scipy scikit-learn`.
 
     Example:
 
@@ -365,8 +365,8 @@ def _sklearn_metrics():
 
 
 _MISSING = (
-    "The metrics of GLUE need {}, which is not installed. Run `pip install "
-    '"keras-mtl[datasets]"`.'
+    "The metrics of GLUE need {}, which is not installed. Type `pip install "
+    "scipy scikit-learn`."
 )
 
 

@@ -189,7 +189,7 @@ def _csv_files(data_dir):
         if package is None:
             raise ImportError(
                 "QM9 is read from the package `qm9pack`, which is not "
-                'installed. Run `pip install "keras-mtl[demo]"`, or pass '
+                "installed. Type `pip install qm9pack==1.0.3`, or pass "
                 "`data_dir=`, a folder with its CSV files."
             )
         data_dir = Path(package.origin).parent / "data"

@@ -223,7 +223,7 @@ def test_metrics_are_those_of_scipy_and_the_formulas():
 )
 def test_says_what_to_install(monkeypatch, task, module, name):
     monkeypatch.setitem(sys.modules, module, None)
-    message = rf'need {name}.*pip install "keras-mtl\[datasets\]"'
+    message = f"need {name}.*pip install scipy scikit-learn`"
     with pytest.raises(ImportError, match=message):
         glue.metrics(task, [0, 1], [0, 1])
     # Accuracy alone needs no library.
