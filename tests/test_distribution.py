@@ -20,7 +20,6 @@ import keras_mtl
 from keras_mtl.backend import keras_internals
 from keras_mtl.losses import over_replicas as whole_batch
 from tests import distributed_training
-from tests import utils
 
 BACKEND = keras.backend.backend()
 ROOT = pathlib.Path(__file__).parents[1]
@@ -193,9 +192,8 @@ def test_what_does_not_train_in_several_processes(process_group, monkeypatch):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize(
-    "case", [WORKER_CASES[0], *utils.further_cases(*WORKER_CASES[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", WORKER_CASES)
 def test_two_workers_train_as_one_device(workers, case):
     first, second = (result[case] for result in workers)
     # One replica each.
