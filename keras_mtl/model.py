@@ -33,6 +33,7 @@ from keras_mtl.training.graph import GraphSplit
 from keras_mtl.training.graph_arguments import check_is_graph
 from keras_mtl.training.kept_functions import KeptFunctions
 from keras_mtl.training.measured_variables import measured_variables
+from keras_mtl.training.progress import with_progress
 from keras_mtl.training.running_step import RunningStep
 from keras_mtl.training.running_step import in_test_step
 from keras_mtl.training.running_step import in_train_step
@@ -340,6 +341,10 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
                 `val_<task>_loss` with their `loss_weights`. A data set with a
                 method `set_epoch`, such as `ShuffledBatches`, is told the
                 number of each epoch before it begins.
+            verbose: As of `keras.Model.fit`. The progress bar has the sum of
+                the losses and, shortened, those of the tasks: the largest and
+                the smallest where not all fit in a line. At the end of an
+                epoch they are those on the validation data, if there are any.
             weighting: A weighting that replaces that of `compile` from now on,
                 as in `compile`. The state of the optimizer is kept, the new
                 weighting begins anew, and the step is compiled for it; one that
@@ -376,7 +381,9 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         if steps is None or not isinstance(validation_data, dict):
             fit_arguments.check_validation_data(self, validation_data)
         hooks = EpochHooks(self, x, steps)
-        arguments["callbacks"] = hooks.put_first(callbacks)
+        arguments["callbacks"] = with_progress(
+            hooks.put_first(callbacks), self.tasks, verbose
+        )
         if steps is not None:
             return task_selection.fit_tasks(self, super().fit, steps, arguments)
         if isinstance(x, ShuffledBatches):

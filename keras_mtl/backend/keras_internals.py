@@ -148,6 +148,11 @@ def stateless_scope():
     return _stateless_scope.get_stateless_scope()
 
 
+def print_message(text):
+    """Prints a text where Keras prints its progress. Since 3.0."""
+    _io_utils.print_msg(text, line_break=False)
+
+
 def ask_to_overwrite(path):
     """Asks the user whether a file may be replaced. Since 3.0."""
     return _io_utils.ask_to_proceed_with_overwrite(path)
