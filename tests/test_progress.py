@@ -96,15 +96,16 @@ def test_history_and_logs_are_the_same(capsys):
             seen.append(list(logs))
 
     runs = []
-    for verbose in 0, 1, 2:
+    for verbose in 0, 1:
         keras.utils.set_random_seed(0)
         seen = []
         history = trained(2, "mae", verbose=verbose, callbacks=[Keep()])
         runs.append((history, seen))
-    assert runs[0] == runs[1] == runs[2]
+    assert runs[0] == runs[1]
     assert capsys.readouterr().out
 
 
+@pytest.mark.once
 def test_a_task_sampler(capsys):
     y = labels(2)
     x = keras.Input((3,))
@@ -147,13 +148,14 @@ def test_an_unknown_number_of_steps(capsys, monkeypatch):
     bar.set_params({"verbose": 1, "epochs": 1, "steps": None})
     for epoch in range(2):
         bar.on_epoch_begin(epoch)
-        for step in range(3):
+        for step in 0, 2, 1:
             bar.on_train_batch_end(step, {"loss": 2.0, "own": 1e-9})
         bar.on_epoch_end(epoch, {"loss": 2.0, "a_loss": float("nan")})
     lines = drawn(capsys)
     assert lines[0].startswith("1/Unknown ") and " own 1.00e-9" in lines[0]
-    assert lines[3].startswith("3/3 ") and "loss 2.00: a nan" in lines[3]
-    assert lines[4].startswith("1/3 ")
+    assert lines[1].startswith("3/Unknown ")
+    assert lines[2].startswith("3/3 ") and "loss 2.00: a nan" in lines[2]
+    assert lines[3].startswith("1/3 ")
 
 
 @pytest.mark.any_backend
@@ -180,4 +182,6 @@ def test_losses_that_fit_nowhere():
     losses = {"a": 1.0, "b": float("nan"), "c": 2.0}
     line = short_texts.losses_in(25, "loss", 3.0, losses)
     assert line == "loss 3.00: b nan … a 1.00"
+    line = short_texts.losses_in(20, "loss", 3.0, losses)
+    assert line == "loss 3.00: b nan …"
     assert short_texts.losses_in(12, "loss", 3.0, losses) == "loss 3.00"

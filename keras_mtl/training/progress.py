@@ -83,6 +83,8 @@ class TaskProgress(keras.callbacks.ProgbarLogger):
             print_message(f"Epoch {epoch + 1}/{self.epochs}\n")
 
     def on_train_batch_end(self, batch, logs=None):
+        if batch < self.seen:
+            return  # Threads may bring the logs of an earlier step later.
         self.seen = batch + 1
         now = time.time()
         if self._after_first is None:
@@ -151,12 +153,12 @@ class TaskProgress(keras.callbacks.ProgbarLogger):
             parts.append(f"loss {short_number(logs['loss'])}")
             used += len(parts[0]) + 3
         if f"{prefix}loss" in logs:
-            width = max(columns - used, 24)
+            # The last line of an epoch is not drawn over: it may be longer.
+            width = max(columns - used, 40 if is_last else 24)
             title = "val" if prefix else "loss"
             total = logs[f"{prefix}loss"]
             parts.append(losses_in(width, title, total, losses))
             used += len(parts[-1])
-        # The last line of an epoch is not drawn over: it may be a longer one.
         limit = 2 * columns if is_last else columns
         for names in self._metrics(logs, prefix):
             texts = [f"{name} {short_number(logs[name])}" for name in names]

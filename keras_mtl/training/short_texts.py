@@ -102,6 +102,9 @@ def losses_in(
         if len(line) + 1 + len(text) + len(tail) > width:
             break
         line = f"{line} {text}"
+    if line.endswith(":"):
+        # The largest one alone is worth more than the smallest.
+        tail = f" {largest[0]} …"
     line += tail
     return line if len(line) <= width else head
 
