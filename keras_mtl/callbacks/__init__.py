@@ -2,5 +2,12 @@
 
 from keras_mtl.callbacks.backup_and_restore import BackupAndRestore
 from keras_mtl.callbacks.gradient_cosines import GradientCosines
+from keras_mtl.callbacks.task_report import TaskReport
+from keras_mtl.callbacks.task_tensor_board import TaskTensorBoard
 
-__all__ = ["BackupAndRestore", "GradientCosines"]
+__all__ = [
+    "BackupAndRestore",
+    "GradientCosines",
+    "TaskReport",
+    "TaskTensorBoard",
+]

@@ -4,7 +4,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_mtl.model import MultiTaskModel
+from keras_mtl.backend import checks
+from keras_mtl.callbacks.arguments import check_batch
+from keras_mtl.callbacks.arguments import check_model
 from keras_mtl.training.gramian import TaskGramian
 from keras_mtl.training.gramian import cosines
 
@@ -63,25 +65,11 @@ class GradientCosines(keras.callbacks.Callback):
         every: int = 1,
     ) -> None:
         super().__init__()
-        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-            raise ValueError(
-                "Expected `data` to be a batch, `(x, y)` or "
-                f"`(x, y, sample_weight)`. Received: {type(data)}"
-                + (
-                    f" of length {len(data)}"
-                    if hasattr(data, "__len__")
-                    else ""
-                )
-            )
-        if not isinstance(every, (int, np.integer)) or every < 1:
-            raise ValueError(
-                "Expected `every` to be a positive integer, a number of "
-                f"epochs. Received: every={every}"
-            )
+        check_batch(data)
         self.data = data
         self.gradients = gradients
         self.shared = shared
-        self.every = every
+        self.every = checks.positive_integer("every", every)
         self._reset(tasks=[])
 
     def _reset(self, tasks: Sequence[str]) -> None:
@@ -94,11 +82,7 @@ class GradientCosines(keras.callbacks.Callback):
         return cosines(self.gramians)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if not isinstance(self.model, MultiTaskModel):
-            raise ValueError(
-                "Expected `GradientCosines` to watch the training of a "
-                f"`MultiTaskModel`. Received: {self.model}"
-            )
+        check_model(self, self.model)
         self._reset(self.model.tasks)
         self._gramian = TaskGramian(self.model, self.gradients, self.shared)
 
