@@ -65,8 +65,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
 
     A step that a `LossScaleOptimizer` skips, as float16 has by default, changes
     no state of the weighting either, also where the losses are finite and only
-    their gradients overflow. bfloat16, as in any Keras model, has none, unless
-    the optimizer is put into one.
+    their gradients overflow. With bfloat16, Keras uses none unless you wrap the
+    optimizer in one yourself.
 
     Limits are those of Keras: until 3.15, `steps_per_execution` is 1 on
     PyTorch, and SavedModels are exported on TensorFlow and JAX.
@@ -74,8 +74,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     Args:
         inputs: Input tensors, as of `keras.Model`.
         outputs: Dict of name to output tensor, or a list of output tensors,
-            which are then named by their layers. A dict in a dict is none: its
-            tensors have to be outputs of their own.
+            which are then named by their layers. Dicts cannot be nested: each
+            tensor is an output with a key of its own.
         name: Name of the model.
 
     Example:
@@ -335,22 +335,23 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         the sampler chooses, with an equal weighting.
 
         Args:
-            x: As of `keras.Model.fit`, or a `TaskSampler`. With that,
-                `validation_data` may also be a dict of task to its data, each
-                gone through once. Then `val_loss` is the sum of the
-                `val_<task>_loss` with their `loss_weights`. A data set with a
-                method `set_epoch`, such as `ShuffledBatches`, is told the
-                number of each epoch before it begins.
+            x: As of `keras.Model.fit`, or a `TaskSampler`. With a
+                `TaskSampler`, `validation_data` may also be a dict of task to
+                its data, all of which is evaluated after an epoch. Then
+                `val_loss` is the sum of the `val_<task>_loss` with their
+                `loss_weights`. A data set with a method `set_epoch`, such as
+                `ShuffledBatches`, is told the number of each epoch before it
+                begins.
             verbose: As of `keras.Model.fit`. The progress bar has the sum of
                 the losses and, shortened, those of the tasks: the largest and
                 the smallest where not all fit in a line. At the end of an
                 epoch they are those on the validation data, if there are any.
-            weighting: A weighting that replaces that of `compile` from now on,
-                as in `compile`. The state of the optimizer is kept, the new
-                weighting begins anew, and the step is compiled for it; one that
-                was used before goes on, as does what was compiled for the last
-                few. By default training goes on with the
-                present weighting and its state.
+            weighting: A weighting, as of `compile`, that replaces the present
+                one. The optimizer keeps its state. A new weighting starts
+                without any state, and the training step is compiled for it; an
+                instance that was used before continues with its state, and the
+                compiled steps of the last few weightings are kept. By default
+                the present weighting continues.
 
         Returns:
             A `keras.callbacks.History`. Its `loss` is the sum of the task
@@ -455,8 +456,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     ) -> None:
         """Exports the network alone, as `keras.Model.export`.
 
-        What loads it needs neither Keras nor this package. The outputs of an
-        ONNX file have the names of the model's outputs.
+        The export can be loaded without Keras and without this package. The
+        outputs of an ONNX file have the names of the model's outputs.
 
         Args:
             filepath: Path of the folder or file.
@@ -465,10 +466,10 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
                 `keras-mtl[onnx]` and, on JAX, `jax2onnx`.
             preprocessor: A preprocessor of KerasHub, or another function of
                 tensors of TensorFlow, that makes the network's inputs. The
-                SavedModel then takes what the preprocessor takes, by default
-                one batch of strings, else what `input_signature` says, and
-                `network` is the endpoint without it. What loads a tokenizer
-                imports `tensorflow_text`.
+                SavedModel then takes the inputs of the preprocessor: a batch of
+                strings, or what `input_signature` says. Its endpoint `network`
+                is the network without the preprocessor. To load a SavedModel
+                with a tokenizer, import `tensorflow_text` first.
 
         Raises:
             ValueError: If there is a `preprocessor` and the format or the
@@ -535,11 +536,11 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         that runs with different weightings compare, and its gradient is that of
         the weighted sum. Elsewhere it is the sum, and no state changes.
 
-        A subclass may override it and call it once. What it makes of the sum is
-        the loss: its derivative with respect to the sum multiplies the balanced
+        A subclass may override it and call it once. What it returns is the
+        loss: its derivative with respect to the sum multiplies the balanced
         gradient, and what it adds is differentiated as it is, with the weight
-        1, as a regularizer. No task has it in its gradient, nor in
-        `gramian`.
+        1, as a regularizer. What it adds is part of no task's gradient, and not
+        of `gramian`.
 
         Returns:
             A scalar tensor.

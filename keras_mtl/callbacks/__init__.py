@@ -1,4 +1,4 @@
-"""Callbacks that watch a multi-task training, and that make it go on."""
+"""Callbacks that watch a multi-task training, and that resume it."""
 
 from keras_mtl.callbacks.backup_and_restore import BackupAndRestore
 from keras_mtl.callbacks.gradient_cosines import GradientCosines

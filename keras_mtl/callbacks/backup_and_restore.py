@@ -39,13 +39,13 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
     A backup in the middle of an epoch (`save_freq=100`) saves weights that are
     more recent; the epoch is then gone through from its beginning once more.
 
-    While a training runs, the folder is its own: the file `.lock` in it names
-    the process, and another training that is given the folder raises an error.
-    The system takes the lock from a process that ends or is killed. (There is
-    no lock on Windows, and in file systems without locks.) Where several
-    processes train one model together, such as the workers of TensorFlow or
-    those of PyTorch, all are given the same folder: the first one writes the
-    backup, and all restore it.
+    While a training runs, it alone may use the folder: the file `.lock` in it
+    names the process, and another training that is given the folder raises an
+    error. The system takes the lock from a process that ends or is killed.
+    (There is no lock on Windows, and in file systems without locks.) Where
+    several processes train one model together, such as the workers of
+    TensorFlow or those of PyTorch, all are given the same folder: the first one
+    writes the backup, and all restore it.
 
     Args:
         backup_dir: Folder on this machine, for these files alone. A backup of

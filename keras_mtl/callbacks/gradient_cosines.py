@@ -15,11 +15,11 @@ class GradientCosines(keras.callbacks.Callback):
     """Records how much the gradients of the tasks agree during training.
 
     After each epoch it computes the gradients of all tasks on one batch, and
-    the cosines of the angles between them: 1 where two tasks want the same of
-    the shared layers, 0 where they do not care for each other, and less where
-    what helps one task hurts the other. The gradients are those of a training
-    step, whatever the weighting is; no variable of the model changes. (The
-    weights of a loss balancing do not change a cosine.)
+    the cosines of the angles between them: 1 where two tasks ask the same of
+    the shared layers, 0 where what helps one neither helps nor hurts the other,
+    and negative where what helps one task hurts the other. The gradients are
+    those of a training step, whatever the weighting is; no variable of the
+    model changes. (The weights of a loss balancing do not change a cosine.)
 
     It costs about what a training step with gradient balancing costs on that
     batch. The gradients of a small batch are noisy, which brings their cosines

@@ -21,9 +21,9 @@ class TaskTensorBoard(keras.callbacks.Callback):
     """Logs the tasks to TensorBoard, after each epoch.
 
     Each task is a run of its own, so that one chart has the losses of all
-    tasks, another one their weights. The run of the folder itself has what is
-    of all tasks: the sum of the losses, the variance, and, if there is a batch
-    `data`, what the gradients of the tasks say of each other on it. It works on
+    tasks, another one their weights. The run of the folder itself has what
+    concerns all tasks: the sum of the losses, their variance, and, if there is
+    a batch `data`, how much the gradients of the tasks agree on it. It works on
     every backend; TensorFlow need not be installed.
 
     | run | scalars |

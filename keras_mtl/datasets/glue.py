@@ -310,7 +310,7 @@ def _read_rows(path, task):
     if not whole:
         raise ValueError(
             f"Expected {path} to have lines of {len(reader.fieldnames)} "
-            f"fields. Received: {len(rows)} lines, none of them so"
+            f"fields. Received: {len(rows)} lines, none of which has as many"
         )
     if len(whole) < len(rows):
         warnings.warn(

@@ -16,18 +16,18 @@ _ONE_WORKER = (
 class ShuffledBatches(keras.utils.PyDataset):
     """Arrays in batches, in an order that is the same after a restart.
 
-    The order of the examples is another one in each epoch, and depends on the
+    The order of the examples differs from epoch to epoch, and depends on the
     seed and the number of the epoch alone. So a training that was interrupted
-    and goes on at an epoch boundary (with `BackupAndRestore` or
-    `initial_epoch`) takes the batches that it would have taken. With
-    `shuffle=True` and arrays, Keras shuffles otherwise after a restart.
+    and is resumed at an epoch boundary (with `BackupAndRestore` or
+    `initial_epoch`) takes the batches that it would have taken. Keras, with
+    `shuffle=True` and arrays, takes another order after a restart.
 
     `MultiTaskModel.fit` calls `set_epoch` before each epoch; another training
     loop calls it itself, as with `DistributedSampler` of PyTorch, and leaves
     the order of the batches as it is (`shuffle=False` in `keras.Model.fit`).
 
-    Its one worker cannot be made several: Keras lets them take batches of an
-    epoch before that begins, and so in the order of the epoch before.
+    It takes one worker only: in Keras, several take batches of an epoch before
+    it begins, in the order of the epoch before.
 
     Args:
         x: Inputs, an array or a structure of arrays, as of `fit`.

@@ -30,7 +30,7 @@ def counterfactual_policy(
     propensities: str = "logged",
     evaluate: Callable[[Fixed], float] | None = None,
 ) -> Fixed:
-    """Learns the fixed policy that would have earned most, from a log.
+    """Learns, from a log, the fixed policy with the highest reward.
 
     The policy is a softmax of `T` numbers, found by CMA-ES. It maximizes the
     `weighted_importance_sampling` estimate of its mean reward plus

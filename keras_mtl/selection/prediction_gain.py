@@ -6,7 +6,7 @@ from keras_mtl.selection.reward import Reward
 
 @register("prediction_gain", package="keras_mtl")
 class PredictionGain(Reward):
-    """Reward that is the fall of the loss, on the same batch, by the step.
+    """Reward that is by how much a step lowers the loss on its own batch.
 
     It is 0 where one of the losses is not finite.
 

@@ -43,7 +43,7 @@ class TaskSampler(keras.utils.PyDataset):
 
     While `fit` runs, what saves the model's weights saves the state of the
     sampler with them. So with `keras_mtl.callbacks.BackupAndRestore` an
-    interrupted training continues as it would have gone on.
+    interrupted training continues as it would have without the interruption.
 
     Example:
 
@@ -291,9 +291,9 @@ class TaskSampler(keras.utils.PyDataset):
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restores what `get_state` returned.
 
-        Arrays, and a `PyDataset`, are gone on with exactly. Of other data as
-        many batches are skipped as had been taken, which is exact if they come
-        in the same order again.
+        Arrays and a `PyDataset` continue exactly where they were. Of other
+        data, as many batches are skipped as had been taken, which is exact if
+        they come in the same order again.
 
         Args:
             state: Dict of name to array. The sampler has the same tasks, data,

@@ -231,7 +231,7 @@ class GraphSplit:
             f"which it also depends on {paths}, by a tensor or a variable that "
             "a layer keeps from another call, or by code in `call` or "
             "`compute_loss` that mixes the outputs of tasks. Make it a part of "
-            "the graph, or take a loss balancing."
+            "the graph, or use a loss balancing."
         )
 
     def run_trunk(self, inputs, training):

@@ -168,10 +168,10 @@ def _errors_of_one_output(model, task):
     except Exception as error:
         raise ValueError(
             f"A step of a `TaskSampler` has the output of one task, {task!r} "
-            f"here. Expected the `call` of {type(model).__name__} to do with "
-            "each output that is there what it does, as in `{name: 2 * x for "
-            "name, x in super().call(...).items()}`; those of other tasks are "
-            f"not in the dict, or are `None` in a list. Received: {error!r}"
+            f"here. Expected the `call` of {type(model).__name__} to change "
+            "the outputs that are there, each by itself, as in `{name: 2 * x "
+            "for name, x in super().call(...).items()}`; those of other tasks "
+            f"are not in the dict, or `None` in a list. Received: {error!r}"
         ) from error
 
 

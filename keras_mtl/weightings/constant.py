@@ -21,9 +21,9 @@ from keras_mtl.weightings.weighting import Weighting
 class Constant(Weighting):
     """Weights that do not change, found by hand or by a search.
 
-    They act where those of the other methods do, so that the history's `loss`
-    compares with other methods'; `loss_weights` of `compile` change the losses
-    that a method sees.
+    They are used as the weights of any other method, and leave the `loss` in
+    the history as it is, so that it compares with that of other methods.
+    (`loss_weights` of `compile` change the losses themselves.)
 
     `weighting={"seg": 1.0, "depth": 0.25}` makes one.
 

@@ -30,9 +30,9 @@ class CRMOGM(Wrapper, GradientWeighting):
     λ ← α λ + (1 − α) λ̂, with λ̂ the weights that a gradient-balancing method
     gives in this step. Averaged, they depend less on the noise of the batch to
     which they are applied. λ begins as the first λ̂. A task without a label in
-    the batch, whose gradient is zero, keeps its λ. Many methods share what it
-    has among the others then, so that the λ and λ̂ of these are averaged in
-    units of their sums.
+    the batch, whose gradient is zero, keeps its λ. Many methods then divide its
+    weight among the other tasks; the λ and λ̂ of those are therefore divided by
+    their sums before they are averaged.
 
     Args:
         weighting: The method that gives λ̂, or what `keras_mtl.weightings.get`

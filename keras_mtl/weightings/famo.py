@@ -27,7 +27,7 @@ MAX_CHANGE = 1.0
 class FAMO(Weighting):
     """Fast adaptive multitask optimization.
 
-    The losses shall fall at the same relative rate: z = softmax(ξ) weights the
+    Makes all losses fall at the same relative rate: z = softmax(ξ) weights the
     gradients of log L, normalised so that Σ w (L - `min_losses`) = 1, and ξ
     follows the change of log L over the step, which is computed on the same
     batch: one more forward pass. Losses must be above their `min_losses`: a

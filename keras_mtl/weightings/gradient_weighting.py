@@ -32,9 +32,9 @@ class GradientWeighting(Weighting):
             pass through the trunk, whatever `T` is; Sener and Koltun 2018,
             section 3.3).
         shared: `"auto"`, all shared variables; `"last"`, those of the last
-            shared layer; or a list of layers or names of layers of the trunk
-            on whose variables the gradients are compared. The weights act on
-            the whole trunk all the same.
+            shared layer; or a list of layers or names of layers of the trunk on
+            whose variables the gradients are compared. The weights multiply the
+            gradients of the whole trunk in any case.
         update_every: Number of steps for which weights are used before they
             are computed anew.
         gramian_batch: Fraction of the batch, its first examples, from which the
@@ -47,7 +47,7 @@ class GradientWeighting(Weighting):
             they are. A loss that is no mean over examples has another bias. The
             order of the examples must be random. Each replica of a TensorFlow
             strategy takes the first examples of its part of the batch.
-        weigh_heads: Whether the weights act on the parameters of the tasks'
+        weigh_heads: Whether the weights multiply the gradients of the tasks'
             heads, too.
         max_norm: Largest norm of the direction on the shared variables, or
             `None`.
@@ -82,9 +82,9 @@ class GradientWeighting(Weighting):
         if not self.is_linear and not self.measurement.is_plain:
             raise ValueError(
                 f"{type(self).__name__} combines the gradients of all shared "
-                "variables in each step, and the norm of what it makes is not "
-                "known before: it takes no `shared`, `update_every`, "
-                f"`gramian_batch` and `max_norm`. Received: shared={shared}, "
+                "variables in each step, and knows the norm of its direction "
+                "only afterwards: it takes no `shared`, `update_every`, "
+                f"`gramian_batch` or `max_norm`. Received: shared={shared}, "
                 f"update_every={update_every}, gramian_batch={gramian_batch}, "
                 f"max_norm={max_norm}"
             )

@@ -30,9 +30,10 @@ class GradVac(GradientWeighting):
 
     As in PCGrad, a copy of each task's gradient meets the gradients of the
     other tasks in a random order. Where the cosine of the two is below a target
-    φ, so much of the other gradient is added to the copy that it becomes φ; a
-    target is the moving average of the pair's own cosines, at first 0. The
-    direction is the sum of the copies. All of it is computed from the Gramian.
+    φ, as much of the other gradient is added to the copy as brings the cosine
+    to φ. A target is the moving average of the pair's own cosines, and 0 at
+    first. The direction is the sum of the copies. All of it is computed from
+    the Gramian.
 
     A cosine with a zero gradient (a task without a label in the batch) changes
     no target. Targets above 0.99999 count as 0.99999.

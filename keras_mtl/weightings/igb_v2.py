@@ -60,8 +60,9 @@ class IGBv2(IGBv1):
       paper (its schedule on NYUv2). A warning says where that is reached.
     - The actions are a tanh-squashed normal distribution on bounded logits.
       There, they are a softmax with the density of a tanh.
-    - The temperature begins at 0.2 and logits are within ±1, where rewards of
-      about 0.01 would leave a temperature of 1 and logits within ±3 to chance.
+    - The temperature begins at 0.2 and logits are within ±1. Rewards of about
+      0.01 are too small for a temperature of 1 and logits within ±3: the
+      weights would be random.
     - A batch of transitions has `batch_size` of them, where it grows there with
       the buffer from 128 to 256. The number of updates is as there
       `updates` k / 2, with k = 1 + the filled share of the buffer.

@@ -1,7 +1,8 @@
 """Shares of the weight that are kept while some tasks have no label.
 
-A batch without labels of a task has a gradient of zero for it. That is the
-shortest vector of all, and no sign that the task deserves the trunk.
+A batch without labels of a task has a gradient of zero for it. A zero gradient
+is the shortest of all, which says nothing about how much weight the task should
+have.
 """
 
 from keras import ops

@@ -1,4 +1,4 @@
-"""The base class of the methods that take a step to MGDA's weights each."""
+"""The base class of methods that step towards MGDA's weights."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from keras_mtl.weightings.present_tasks import with_shares
 class SimplexSteps(GradientWeighting):
     """Base class of the methods whose λ ← Π(λ − γ (G λ + ρ λ)) in each step.
 
-    Π is the projection onto the simplex, from equal weights on.
+    Π is the projection onto the simplex; λ begins as equal weights.
 
     Args:
         gamma: Step size γ of the weights.

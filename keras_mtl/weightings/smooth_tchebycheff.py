@@ -40,9 +40,9 @@ class SmoothTchebycheff(Tchebycheff):
 
     Without a preference the weights are 1 / T times a softmax, 1 / T² for equal
     losses: the gradient is that much shorter than the one of the sum of the
-    losses (0.0006 of it for 40 tasks), which matters to SGD. With `preference`
-    of T for each task it is as long, and μ is T times as large for the same
-    smoothing.
+    losses (0.0006 of it for 40 tasks), which matters to SGD. With a
+    `preference` of T for each task it has the same length; μ must then be T
+    times as large for the same smoothing.
 
     Args:
         mu: The smoothing μ, in the units of λ (L − z). The paper tries 0.01 to

@@ -32,7 +32,8 @@ class Tchebycheff(Weighting):
         preference: List of `T` positive floats λ, or `None`: uniform, 1 / T
             each. It is used as it is given; the paper's sums to 1.
         ideal: The ideal point z, a float or list of `T` floats, in the units
-            of the losses: losses that cannot be reached or just so. `None`: 0.
+            of the losses: losses that are out of reach, or only just within it.
+            `None`: 0.
 
     Example:
 

@@ -39,10 +39,10 @@ class Weighting(keras.layers.Layer):
             losses.
         floor: For methods that follow the logarithms of losses, or divide by
             them: each loss is seen as L + floor L̄₁, with L̄₁ the mean of the
-            task's first 100 losses. The scale of a loss does not matter either,
-            and no weight is more than 1 / floor times that of the beginning
-            because the loss comes close to 0. 0 is what the papers do. See
-            "Weights that run away" in the README.
+            task's first 100 losses. The scale of a loss still does not matter,
+            and a loss that comes close to 0 makes its weight at most 1 / floor
+            times what it was at the beginning. The papers have no floor, that
+            is 0. See "Weights that run away" in the README.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:

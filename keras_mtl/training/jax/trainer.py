@@ -111,7 +111,7 @@ class BackendTrainer:
         if unused:
             # On the other backends, Keras's optimizer says so.
             warnings.warn(
-                f"Neither a task nor a penalty depends on {unused}, which are "
+                f"No task and no penalty depends on {unused}: they are "
                 "not trained.",
                 stacklevel=2,
             )
