@@ -260,6 +260,13 @@ def test_runaway_weights_are_marked():
     assert not plots.task_losses(history).collections
 
 
+def test_weights_of_one_task():
+    history = {"weight/a": [1.0, 1e6], "a_loss": [1.0, 0.5]}
+    ax = plots.task_weights(history)
+    assert not ax.collections
+    draw(ax)
+
+
 def test_weights_of_zero_run_nowhere():
     history = make_history(["a", "b", "c"])
     for task, weights in [("a", [0, 0]), ("b", [0, 3]), ("c", [3, 0])]:

@@ -75,7 +75,8 @@ def _mark_runaways(
     ax: "Axes", weights: Mapping[str, Sequence[float]], epochs: Sequence[int]
 ) -> list[str]:
     """Marks the weights that run away, and returns a note of each kind."""
-    values = np.array([np.ravel(x) for x in weights.values()], "float64")
+    count = min(map(len, weights.values()))
+    values = np.array([x[:count] for x in weights.values()], "float64")
     ratios = _ratios_to_others(np.abs(values))
     large, broken = {}, {}
     for i, task in enumerate(weights):
@@ -105,11 +106,12 @@ def _mark_runaways(
 def _ratios_to_others(sizes: np.ndarray) -> np.ndarray:
     """Returns each weight over the median of the others', shape `(T, n)`."""
     ratios = np.zeros_like(sizes)
-    for i, j in np.ndindex(*sizes.shape):
-        others = np.delete(sizes[:, j], i)
-        others = others[np.isfinite(others) & (others > 0)]
-        if others.size and np.isfinite(sizes[i, j]):
-            ratios[i, j] = sizes[i, j] / np.median(others)
+    positive = np.where(np.isfinite(sizes) & (sizes > 0), sizes, math.nan)
+    for i in range(len(sizes)):
+        others = np.delete(positive, i, axis=0)
+        known = np.isfinite(others).any(axis=0) & np.isfinite(sizes[i])
+        medians = np.nanmedian(others[:, known], axis=0)
+        ratios[i, known] = sizes[i, known] / medians
     return ratios
 
 
