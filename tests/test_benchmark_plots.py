@@ -163,6 +163,19 @@ def test_which_bars_are_broken(values, broken):
         assert frame.x0 - 1 <= box.x0 and box.x1 <= frame.x1 + 1
 
 
+def test_numbers_beside_short_bars_are_off_the_names():
+    values = {"a": (-20.0, 2.6), "a long name": (30.0, 40.9), "b": (1.0, 32.0)}
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.5), layout="constrained")
+    for ax in axes:
+        plots.delta_m(values, ax=ax)
+    draw(axes[0])
+    for ax in axes:
+        frame = ax.get_window_extent()
+        for text in ax.texts:
+            box = text.get_window_extent()
+            assert frame.x0 <= box.x0 and box.x1 <= frame.x1
+
+
 @pytest.mark.parametrize(
     "baseline, name",
     [(None, "equal"), ({"seg_loss": 1.0, "depth_loss": 1.0}, "the baseline")],

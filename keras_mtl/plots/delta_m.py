@@ -142,17 +142,27 @@ def _make_room(
 ) -> None:
     """Widens the x axis by the numbers at the ends of the bars."""
     ends = [0.0]
+    longest = {-1: 0, 1: 0}
     for mean, deviation in pairs:
+        side = -1 if mean < 0 else 1
+        text = _with_spread(mean, deviation)
+        longest[side] = max(longest[side], len(text))
         if math.isfinite(mean):
             spread = np.nan_to_num(deviation) if low <= mean <= high else 0.0
             shown = min(max(mean, low), high)
             ends += [shown - spread, shown + spread]
-    left, right = min(ends), max(ends)
-    width = (right - left) or 1.0
-    has_left = any(mean < 0 for mean, _ in pairs)
-    has_right = any(not mean < 0 for mean, _ in pairs)
-    left -= (0.32 if has_left else 0.02) * width
-    right += (0.32 if has_right else 0.02) * width
+    points = ax.get_window_extent().width * 72 / ax.figure.dpi
+    # Names to the left of the axes take some of their width when it is drawn.
+    shares = {
+        side: min(0.4, (0.75 * FONT_SIZE * count + 8) / max(points, 1.0))
+        if count
+        else 0.02
+        for side, count in longest.items()
+    }
+    width = (max(ends) - min(ends)) or 1.0
+    total = width / (1.0 - sum(shares.values()))
+    left = min(ends) - shares[-1] * total
+    right = max(ends) + shares[1] * total
     ax.set_xlim(left, right)
     # Beyond a break, the axis has no values.
     ax.set_xticks(
