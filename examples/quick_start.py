@@ -15,19 +15,21 @@
 #
 # **Description:** Balance the tasks of a Keras model by changing one argument
 # of `compile`, and compare the results.<br>
-# **Runs on:** TensorFlow, JAX and PyTorch; about two minutes on two CPU cores.
+# **Runs on:** TensorFlow, JAX and PyTorch; about two minutes on two CPU
+# cores.<br>
+# **Install:** `pip install -e ".[demo]" jupyter` in a clone of the repository.
 
 # %% [markdown]
 # ## Introduction
 #
-# A network with several outputs is usually trained on the sum of their losses.
-# The tasks with the largest gradients then decide what the shared layers learn,
-# and the others get what is left. A *weighting* gives each task a weight,
-# computed anew in every step:
+# A network with several outputs, one for each *task*, is usually trained on the
+# sum of their losses. The tasks with the largest gradients then decide what the
+# layers that all of them share learn, and the others get what is left. A
+# *weighting* gives each task a weight, computed anew in every step:
 #
 # - **loss balancing** computes it from the losses of the tasks;
-# - **gradient balancing** computes it from the gradients of the tasks in the
-#   shared layers.
+# - **gradient balancing** computes it from their gradients: the directions in
+#   which each task alone would move the shared layers.
 #
 # In `keras_mtl`, a weighting is an argument of `compile` and `fit`. All else is
 # plain Keras.
@@ -41,6 +43,7 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # or "jax", "torch"
 
 import pathlib
+import textwrap
 
 import keras
 import matplotlib.pyplot as plt
@@ -60,10 +63,11 @@ keras.utils.set_random_seed(0)
 #
 # [QM9](https://doi.org/10.1038/sdata.2014.22) has 130,831 small organic
 # molecules: the positions of their atoms, and properties computed with quantum
-# mechanics. `pip install "keras-mtl[demo]"` brings the data; nothing else is
-# downloaded. Six different properties and 2,000 molecules are enough here:
-# dipole moment, polarizability, energy of the highest occupied orbital, spatial
-# extent, zero-point vibrational energy, and atomization energy.
+# mechanics. The install line above brings the data; nothing is downloaded. Six
+# different properties and 2,000 molecules are enough here: dipole moment
+# (`mu`), polarizability (`alpha`), energy of the highest occupied orbital
+# (`homo`), spatial extent (`r2`), zero-point vibrational energy (`zpve`), and
+# atomization energy (`u0`).
 
 # %% tags=["parameters"]
 tasks = ["mu", "alpha", "homo", "r2", "zpve", "u0"]
@@ -141,13 +145,17 @@ history = model.fit(
     *train, batch_size=64, epochs=epochs, validation_data=validation, verbose=0
 )
 
-keras_mtl.plots.task_losses(history)
+figure, axes = plt.subplots(
+    1, 2, figsize=(10, 3.6), sharey=True, layout="constrained"
+)
+keras_mtl.plots.task_losses(history, ax=axes[0])
+keras_mtl.plots.task_losses(history, ax=axes[1], validation=True)
 plt.show()
 
 # %% [markdown]
 # All targets have unit variance, so that all losses start near 1. Twelve epochs
-# later they are nearly two decades apart, and most of their sum is `mu` and
-# `homo`.
+# later the largest is more than thirty times the smallest, on molecules that
+# the network has not seen, too, and most of their sum is `mu` and `homo`.
 #
 # The mean absolute errors on the test molecules, in their units:
 
@@ -188,11 +196,12 @@ plt.show()
 # batches.
 #
 # The third weighting is [Nash-MTL](https://arxiv.org/abs/2202.01017), which
-# balances gradients: the tasks bargain for the direction of the update. By
-# default it takes the gradient of each task with respect to all shared
-# parameters, which costs one backward pass per task. With
-# `gradients="features"` it takes them with respect to the features at which the
-# shared layers end, and one backward pass through these layers is enough.
+# balances gradients: it looks for the step from which all tasks gain in
+# proportion, whatever the scale of their losses. By default it takes the
+# gradient of each task with respect to all shared parameters, which costs one
+# backward pass through the network per task. With `gradients="features"` it
+# takes them with respect to the features, the numbers at which the shared
+# layers end, and one backward pass is enough.
 #
 # The learning rate decays to zero. With a constant one, the errors depend on
 # where the last batches happen to leave the network, and can differ as much
@@ -221,15 +230,26 @@ result = keras_mtl.benchmark(
     test_data=test,
     metrics={task: "mae" for task in tasks},
     scale={f"{task}_mae": statistics[task].std for task in tasks},
+    progress=False,
 )
-print(result)
+# The last row has times, which such short steps are too noisy to compare.
+print(str(result).split("\ntime")[0])
 
 # %% [markdown]
-# The errors have the units printed above. Δm is their mean relative change
-# against equal weights, and the rank is averaged over the tasks.
+# A row is the mean absolute error of a task, in the units printed above: mean ±
+# standard deviation of two seeds. The rank is that among the weightings,
+# averaged over the tasks, and Δm the mean relative change of the errors against
+# equal weights, in percent: lower is better.
 
 # %%
 keras_mtl.plots.delta_m(result)
+plt.show()
+
+# %% [markdown]
+# Which tasks gain, and which lose? 1 is the best of a column.
+
+# %%
+keras_mtl.plots.task_ranks(result)
 plt.show()
 
 # %%
@@ -237,15 +257,15 @@ keras_mtl.plots.task_weights(result)
 plt.show()
 
 # %% [markdown]
-# Both weightings lower the errors of four tasks; IGBv1 more than halves that of
+# Both weightings lower the errors of four tasks; IGBv1 nearly halves that of
 # `zpve`. Both raise those of `mu` and `homo`, which equal weights favor.
-# Nash-MTL does not look at the losses, and yet its weights end in the same
-# order.
+# Nash-MTL does not look at the losses, and yet its weights end in nearly the
+# same order.
 #
 # Two seeds, 1,600 molecules and twelve epochs are a demonstration, not a
 # ranking: with other tasks, more data or longer training, the order can change.
-# The steps are so short that their times, too, vary from run to run by more
-# than the weightings cost.
+# Where the time of a step matters, on your own model and machine,
+# `keras_mtl.plots.cost_and_quality(result)` draws it against Δm.
 
 # %% [markdown]
 # ## Combining two weightings
@@ -313,4 +333,6 @@ if keras.backend.backend() != "torch":
 # that `weighting=` takes:
 
 # %%
-print(keras_mtl.weightings.names())
+names = keras_mtl.weightings.names()
+print(len(names), "weightings:")
+print(textwrap.fill(", ".join(names), 76))
