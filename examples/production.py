@@ -15,17 +15,20 @@
 #
 # **Description:** A training that survives the kill of its process, and a
 # model that is served where there is neither Keras nor `keras_mtl`.<br>
-# **Runs on:** TensorFlow, JAX and PyTorch; about one minute on two CPU cores.
+# **Runs on:** TensorFlow, JAX and PyTorch; about one minute on two CPU
+# cores.<br>
+# **Install:** `pip install -e ".[demo]" jupyter` in a clone of the repository.
 
 # %% [markdown]
 # ## Introduction
 #
 # A long training does not end where it began: the machine is taken back, the
 # job runs out of its time, the memory is full. What goes on after that should
-# be the same training, not one that resembles it. With a weighting this is more
-# than the parameters: the moments of the optimizer, the running averages of the
-# losses, the last weights of the tasks, the random numbers of dropout, and the
-# order of the batches all decide on the next step.
+# be the same training, not one that resembles it. That takes more than the
+# parameters: what the optimizer remembers of the gradients, what the weighting
+# remembers of the losses (a *weighting* computes in every step how much each
+# task counts), the random numbers of dropout, and the order of the batches all
+# decide on the next step.
 #
 # This notebook trains four properties of molecules in a process of its own,
 # kills that process in the middle of an epoch, starts it again, and compares
@@ -245,24 +248,19 @@ for what, values, others in [
 # a plot of it needs no gluing:
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-numbers = range(1, epochs + 1)
-for task, color in zip(tasks, ["#0072B2", "#E69F00", "#009E73", "#CC79A7"]):
-    for axis, key in zip(axes, (f"{task}_loss", f"weight/{task}")):
-        axis.plot(numbers, histories["whole"][key], color=color, label=task)
-        axis.plot(numbers, histories["killed"][key], "o", color=color, ms=5)
-for axis, title in zip(axes, ("Loss of the task", "Weight of the task")):
-    axis.axvline(kill_in_epoch - 0.5, color="gray", ls=":")
-    axis.set_yscale("log")
-    axis.set_xlabel("Epoch")
-    axis.set_title(title, loc="left", fontsize=10)
-    axis.spines[["top", "right"]].set_visible(False)
-axes[0].legend(frameon=False, ncols=2)
-plt.show()
+curves = {
+    f"killed in epoch {kill_in_epoch}": histories["killed"],
+    "not disturbed": histories["whole"],
+}
+for plot in (keras_mtl.plots.task_losses, keras_mtl.plots.task_weights):
+    axes = plot(curves, tasks=tasks)
+    # Where it was killed, and started again.
+    axes[0].axvline(kill_in_epoch - 0.5, color="gray", linestyle=":")
+    plt.show()
 
 # %% [markdown]
-# Lines: not disturbed. Points: killed where the dotted line is, and started
-# again.
+# The lines are the same to the last digit; the dotted line is where the process
+# was killed.
 #
 # A file that is cut short, from a disk that was full, say, is not taken for a
 # checkpoint:
