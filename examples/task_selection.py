@@ -15,7 +15,10 @@
 #
 # **Description:** Train one task per step, and choose which: uniformly, by
 # size, with a bandit, or with a policy that was learned from a log.<br>
-# **Runs on:** TensorFlow, JAX and PyTorch; about two minutes on two CPU cores.
+# **Runs on:** TensorFlow, JAX and PyTorch; about two minutes on two CPU
+# cores.<br>
+# **Install:** `pip install -e ".[demo,selection]" jupyter` in a clone of the
+# repository.
 
 # %% [markdown]
 # ## Introduction
@@ -28,9 +31,11 @@
 #
 # - **uniform**: every task with the same probability;
 # - **size-proportional**: by the number of examples;
-# - **Exp3.S**: a bandit that learns during the training which tasks are
-#   rewarded, where the reward is the fall of the loss by the step (*prediction
-#   gain*);
+# - **Exp3.S**: it learns during the training which tasks are worth it. Each
+#   step has a *reward*, here the fall of the loss by the step (*prediction
+#   gain*), and a task that is rewarded is chosen more often. That is how one
+#   plays several slot machines, or *bandits*, of which one does not know the
+#   best;
 # - **counterfactual**: fixed probabilities, learned from the log of an earlier
 #   training, by asking what other probabilities would have earned.
 
@@ -62,9 +67,10 @@ bandit_steps = 4000
 # %% [markdown]
 # ## A bandit, whose best policy is known
 #
-# The paper begins with a bandit of eight tasks. Training a task raises its
-# score, and in every step all tasks forget a little. How many steps each task
-# needs is drawn at random. The *oracle* knows: with its probabilities, all
+# The paper begins without a network: a generated problem with eight tasks.
+# Training a task raises its score, from 0 up to 1, and in every step all tasks
+# forget a little. How many steps each task needs is drawn at random. The
+# *oracle* is a policy that knows these numbers: with its probabilities, all
 # tasks reach their maxima.
 #
 # `play` is a training loop with the parts of `keras_mtl.selection`: a policy, a
@@ -73,7 +79,7 @@ bandit_steps = 4000
 
 # %%
 env = selection.BanditEnvironment(num_tasks=8, num_steps=bandit_steps, seed=13)
-names = [f"task {i}" for i in range(8)]
+names = [f"task {i + 1}" for i in range(8)]
 
 
 def play(policy, reward):
@@ -106,10 +112,12 @@ scores["Exp3.S"], _ = play(selection.Exp3S(seed=0), selection.PredictionGain())
 # %% [markdown]
 # The reward `FallingLoss` is 1 − exp(−loss) while the loss of a task falls, and
 # 0 when it does not: it favors tasks that are still bad, and improve.
-# `counterfactual_policy` estimates from a log, by weighted importance sampling,
-# what other probabilities would have earned. It takes those for which the
-# estimate, plus λ times their entropy, is largest. As in the paper, there are
-# two rounds here; the second learns from both logs.
+# `counterfactual_policy` estimates from a log what other probabilities would
+# have earned: a reward counts more where they would have chosen its task more
+# often (*weighted importance sampling*). It takes those for which the estimate
+# is largest, plus λ times their *entropy*, which is largest where all tasks are
+# equally probable and keeps the policy from forgetting some. As in the paper,
+# there are two rounds here; the second learns from both logs.
 
 # %%
 logs = [log]
@@ -123,18 +131,34 @@ for _ in range(2):
     scores["counterfactual"], log = play(policy, falling_loss())
     logs.append(log)
 
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(9.4, 3.4), layout="constrained"
-)
+print("mean score of the tasks after the last step")
 for name, values in scores.items():
-    left.plot(values, label=f"{name}: {values[-1]:.3f}")
-left.set(xlabel="step", ylabel="mean score of the tasks")
-left.legend()
-right.plot(env.oracle, "ko", label="oracle", fillstyle="none")
-right.plot(policy.probabilities, "C3o", label="counterfactual")
-right.axhline(1 / 8, color="C0", label="uniform")
+    print(f"{name:14} {values[-1]:.3f}")
+
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(10, 3.4), layout="constrained"
+)
+looks = {
+    "oracle": ("black", "--"),
+    "counterfactual": ("#D55E00", "-"),
+    "uniform": ("#0072B2", "-"),
+    "Exp3.S": ("#009E73", "-"),
+}
+for name, (color, line) in looks.items():
+    left.plot(scores[name], label=name, color=color, linestyle=line)
+left.set(xlabel="step", ylabel="mean score of the tasks", ylim=(0, 1))
+left.legend(loc="lower right", frameon=False)
+places = np.arange(len(names))
+right.bar(places, policy.probabilities, color="#D55E00", label="counterfactual")
+right.plot(places, env.oracle, "kD", label="oracle")
+right.axhline(1 / len(names), color="#0072B2", label="uniform")
+right.set_xticks(places, [f"{i + 1}" for i in places])
 right.set(xlabel="task", ylabel="probability", ylim=(0, None))
-right.legend()
+figure.legend(
+    *right.get_legend_handles_labels(),
+    loc="outside right center",
+    frameon=False,
+)
 plt.show()
 
 # %% [markdown]
@@ -188,9 +212,11 @@ keras_mtl.plots.task_selection(uniform)
 plt.show()
 
 # %% [markdown]
-# Left and right: every task is chosen with probability 1/4. In the middle, the
-# rewards. Those of `zpve` and `u0` are soon near 0, for their losses are: what
-# is left to gain is in `homo` and `mu`.
+# To the left the share of the steps that each task had, in windows of steps:
+# about a quarter, by chance more or less. To the right the probability with
+# which the policy chose it: one line for all tasks, as they all have the same.
+# In the middle, the rewards. Those of `zpve` and `u0` are soon near 0, for
+# their losses are: what is left to gain is in `homo` and `mu`.
 #
 # ## What would another policy have earned?
 #
@@ -246,37 +272,50 @@ for name, losses in results.items():
         f"  {losses.mean():.3f} ({by_seed})",
     )
 
+# %% [markdown]
+# The mean change of the four test losses against the uniform policy, with the
+# standard deviation over the seeds:
+
+
 # %%
-figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
-places = np.arange(len(sizes) + 1)
-for i, (name, losses) in enumerate(results.items()):
-    losses = np.column_stack([losses, losses.mean(axis=1)])
-    (points,) = axes.plot(
-        places + 0.12 * (i - 1.5), losses.mean(axis=0), "o", label=name
-    )
-    for values in losses:
-        axes.plot(
-            places + 0.12 * (i - 1.5),
-            values,
-            "_",
-            color=points.get_color(),
-            markersize=10,
-        )
-axes.set_xticks(places, [*sizes, "mean"])
-axes.set(ylabel="test loss (lines: seeds)", yscale="log")
-axes.legend()
+def changes(name):
+    """Returns Δm against the uniform policy, one number a seed."""
+    pairs = zip(results[name], results["uniform"])
+    return [keras_mtl.metrics.delta_m(a, b) for a, b in pairs]
+
+
+ax = keras_mtl.plots.delta_m(
+    {name: (np.mean(changes(name)), np.std(changes(name))) for name in results}
+)
+ax.set_xlabel("change of the test losses against uniform (%), lower is better")
 plt.show()
 
 # %% [markdown]
-# As in the paper, the size-proportional policy is the worst, and Exp3.S ends
-# where the uniform policy does: with its step size of 0.001, a training as
-# short as this one hardly changes the probabilities. The counterfactual policy
-# has the lowest mean loss. It gives up something of the easy tasks for `homo`
-# and `mu`; with the first seed, that is no gain. Two seeds show what to expect
-# of a policy, not its rank: other tasks, sizes and numbers of steps can change
-# it. So can λ: with 0.15 the mean was 0.220, behind the uniform policy, as was
-# the mean absolute error after 600 steps. `experiments/glue.py` compares the
-# policies on GLUE.
+# And which tasks gain from which policy, as ranks: 1 is the best of a column.
+
+# %%
+keras_mtl.plots.task_ranks(
+    {name: dict(zip(sizes, x.mean(axis=0))) for name, x in results.items()}
+)
+plt.show()
+
+# %% [markdown]
+# By the mean loss, the size-proportional policy is the worst, as in the paper,
+# and Exp3.S ends where the uniform policy does: with its step size of 0.001, a
+# training as short as this one hardly changes the probabilities. The
+# counterfactual policy has the lowest mean, as it gives more steps to `homo`
+# and `mu`, whose losses are the largest; with the first seed, that is no gain.
+#
+# The relative change turns the order around. In it, the small losses of `zpve`
+# and `u0` count as much as the large ones, and they are what the
+# size-proportional policy lowers, that of `zpve` to a half, and what the
+# counterfactual policy gives up. So decide first what counts for you, then
+# choose the policy.
+#
+# Two seeds show what to expect of a policy, not its rank: other tasks, sizes
+# and numbers of steps can change it. So can λ: with 0.15 the mean was 0.220,
+# behind the uniform policy. `experiments/glue.py` compares the policies on
+# GLUE.
 #
 # ## The log
 #
