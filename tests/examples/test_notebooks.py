@@ -8,6 +8,8 @@ import re
 import keras
 import pytest
 
+import keras_mtl
+
 jupytext = pytest.importorskip("jupytext", exc_type=ImportError)
 nbformat = pytest.importorskip("nbformat", exc_type=ImportError)
 pytest.importorskip("nbclient", exc_type=ImportError)
@@ -22,7 +24,12 @@ BUDGETS = {
         "epochs": 2,
         "seeds": [0],
     },
-    "igb_v2": {"tasks": ["mu", "zpve"], "molecules": 40, "epochs": 8},
+    "igb_v2": {
+        "tasks": ["mu", "zpve"],
+        "molecules": 40,
+        "epochs": 8,
+        "seeds": [0],
+    },
     "task_selection": {
         "sizes": {"zpve": 40, "mu": 24},
         "steps": 150,
@@ -122,6 +129,13 @@ def test_in_step_with_the_script(path):
 
 @pytest.mark.any_backend
 @each_notebook
+def test_says_how_to_install(path):
+    introduction = read(path).cells[0].source
+    assert re.search(r'`pip install -e "\.\[demo.*\]" jupyter`', introduction)
+
+
+@pytest.mark.any_backend
+@each_notebook
 def test_committed_outputs(path):
     notebook = read(path)
     nbformat.validate(notebook)
@@ -171,12 +185,17 @@ def test_executes(path, make_notebooks, tmp_path):
 
 
 @pytest.mark.any_backend
-def test_quick_start_shows_the_table_and_the_plots():
+def test_quick_start_shows_the_table_the_plots_and_all_names():
     notebook = read(FOLDER / "quick_start.ipynb")
     table = printed(notebook)
+    names = keras_mtl.weightings.names()
+    assert f"{len(names)} weightings" in table
+    assert all(name in table for name in names)
     for text in ["equal", "igb_v1", "nash_mtl", "zpve_mae", "Δm (%)", "rank"]:
         assert text in table
-    assert len(pictures(notebook)) == 4
+    # Short steps on a busy machine: their times say nothing.
+    assert not re.search("^time", table, re.MULTILINE)
+    assert len(pictures(notebook)) == 5
 
 
 @pytest.mark.any_backend
