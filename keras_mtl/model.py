@@ -463,7 +463,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             filepath: Path of the folder or file.
             format: As of `keras.Model.export`, as are all arguments that are
                 not listed here. ONNX (`format="onnx"`) takes the packages of
-                `keras-mtl[onnx]` and, on JAX, `jax2onnx`.
+                the extra `onnx` and, on JAX, `jax2onnx`.
             preprocessor: A preprocessor of KerasHub, or another function of
                 tensors of TensorFlow, that makes the network's inputs. The
                 SavedModel then takes the inputs of the preprocessor: a batch of

@@ -59,6 +59,7 @@ def test_opening_example_runs_as_it_is_pasted(capsys, recwarn):
     assert not [str(w.message) for w in seen]
 
 
+@pytest.mark.quick_on_torch
 def test_serving(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example = examples("docs/serving.md")[0].splitlines()
@@ -78,6 +79,7 @@ def test_serving(tmp_path, monkeypatch):
     assert (tmp_path / "scene.keras").exists()
 
 
+@pytest.mark.quick_on_torch
 def test_ways_to_give_a_weighting():
     example = examples("docs/training.md")[0]
     inputs = keras.Input((3,))
@@ -107,6 +109,51 @@ def test_ways_to_give_a_weighting():
     assert model.weighting.measurement.update_every == 10
 
 
+@pytest.mark.quick_on_torch
+def test_watching_a_training(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    example = examples("docs/training.md")[2]
+    inputs = keras.Input((3,))
+    features = keras.layers.Dense(4)(inputs)
+    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("adam", loss="mse")
+    x = np.ones((4, 3), "float32")
+    labels = {name: x[:, :1] for name in "ab"}
+
+    class Data(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return x, labels
+
+    names = {"x": x, "labels": labels, "data": Data(), "model": model}
+    exec(example.replace("every=5", ""), {**names, "keras_mtl": keras_mtl})
+    assert "weight" in capsys.readouterr().out
+    assert any(tmp_path.rglob("*tfevents*"))
+
+
+@pytest.mark.any_backend
+def test_comparing(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    example = examples("docs/comparing.md")[0].replace("epochs=20", "epochs=2")
+
+    def build():
+        inputs = keras.Input((3,))
+        outputs = {name: keras.layers.Dense(1)(inputs) for name in "ab"}
+        return keras_mtl.MultiTaskModel(inputs, outputs)
+
+    example = example.replace('"igb_v1", "nash_mtl"', '"igb_v1"')
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    y = {name: x[:, i : i + 1] for i, name in enumerate("ab")}
+    names = {"build": build, "x": x, "y": y, "x_test": x, "y_test": y}
+    exec(example, {**names, "losses": "mse", "keras_mtl": keras_mtl})
+    assert "igb_v1" in capsys.readouterr().out
+
+
 def test_watching_conflicts():
     example = examples("docs/comparing.md")[1]
     inputs = keras.Input((3,))
@@ -123,6 +170,7 @@ def test_watching_conflicts():
     assert names["gramian"].shape == (2, 2)
 
 
+@pytest.mark.quick_on_torch
 def test_task_selection(monkeypatch):
     pytest.importorskip("cma")
     pytest.importorskip("matplotlib")
@@ -148,6 +196,7 @@ def test_task_selection(monkeypatch):
     np.testing.assert_allclose(names["policy"].probabilities.sum(), 1.0)
 
 
+@pytest.mark.quick_on_torch
 def test_a_training_that_is_killed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (example,) = examples("docs/resuming.md")
@@ -167,6 +216,7 @@ def test_a_training_that_is_killed(tmp_path, monkeypatch):
     assert history.epoch == [7, 8, 9]
 
 
+@pytest.mark.any_backend
 def test_the_graph_in_tensorboard(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     monkeypatch.chdir(tmp_path)
@@ -180,6 +230,7 @@ def test_the_graph_in_tensorboard(tmp_path, monkeypatch):
     assert any(b"graph_keras_model" in path.read_bytes() for path in files)
 
 
+@pytest.mark.quick_on_torch
 def test_early_stopping_restores_the_network_alone():
     inputs = keras.Input((3,))
     outputs = {name: keras.layers.Dense(1)(inputs) for name in "ab"}

@@ -52,7 +52,7 @@ def get(name: str | type[Agent]) -> type[Agent]:
 
     Args:
         name: `"keras"`; `"tf_agents"`, on the TensorFlow backend with the
-            extra `keras-mtl[tf-agents]`; `"auto"`, `"tf_agents"` where it
+            extra `tf-agents`; `"auto"`, `"tf_agents"` where it
             can be imported, on one device, and else `"keras"`; the name of
             another registered class; or a class, which is returned as it is.
 

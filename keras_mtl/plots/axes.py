@@ -47,7 +47,7 @@ def new_axes(
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            "keras_mtl.plots needs matplotlib: pip install keras-mtl[plots]"
+            "keras_mtl.plots needs matplotlib: pip install matplotlib"
         ) from error
     # A notebook shows the figures that pyplot knows, so pyplot makes them.
     _, axes = plt.subplots(
