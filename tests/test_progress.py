@@ -141,6 +141,15 @@ def test_only_where_no_other_bar_is():
     assert added.callbacks == [bar]
 
 
+@pytest.mark.once
+def test_a_report_follows_the_last_line(capsys):
+    report = keras_mtl.callbacks.TaskReport()
+    trained(2, verbose=1, callbacks=[report])
+    lines = drawn(capsys)
+    assert lines[-5].startswith("2/2 ") and lines[-4].startswith("Epoch 1: ")
+    assert "step" not in "".join(lines[-4:])
+
+
 @pytest.mark.any_backend
 def test_an_unknown_number_of_steps(capsys, monkeypatch):
     monkeypatch.setattr(progress, "INTERVAL", 0.0)

@@ -45,6 +45,9 @@ class TaskReport(keras.callbacks.Callback):
             if the model is no `MultiTaskModel`.
     """
 
+    # The progress bar of `fit` ends its line before this one prints.
+    is_after_progress = True
+
     def __init__(
         self, every: int = 1, print_fn: Callable[[str], Any] | None = None
     ) -> None:

@@ -35,7 +35,10 @@ def with_progress(callbacks, tasks, verbose):
     known = keras.tree.flatten(callbacks)
     if any(isinstance(x, keras.callbacks.ProgbarLogger) for x in known):
         return callbacks
-    return [*callbacks, TaskProgress(tasks)]
+    # What prints at the end of an epoch waits for the last line of the bar.
+    later = [x for x in callbacks if getattr(x, "is_after_progress", False)]
+    others = [x for x in callbacks if x not in later]
+    return [*others, TaskProgress(tasks), *later]
 
 
 class TaskProgress(keras.callbacks.ProgbarLogger):
