@@ -16,7 +16,8 @@
 # **Description:** Measure the angles between the gradients of the tasks during
 # a training, and see where each gradient balancing goes from there.<br>
 # **Runs on:** TensorFlow, JAX and PyTorch; about two minutes on two CPU
-# cores.
+# cores.<br>
+# **Install:** `pip install -e ".[demo]" jupyter` in a clone of the repository.
 
 # %% [markdown]
 # ## Introduction
@@ -44,7 +45,7 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # or "jax", "torch"
 
-import time
+import warnings
 
 import keras
 import matplotlib.pyplot as plt
@@ -54,7 +55,6 @@ from keras import ops
 import keras_mtl
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing
-from keras_mtl.plots.axes import COLORS
 
 keras.utils.set_random_seed(0)
 
@@ -124,8 +124,9 @@ figure, (left, right) = plt.subplots(
 )
 keras_mtl.plots.gradient_cosines(cosines, ax=left)
 left.set_title("mean over the training", loc="left", fontsize=10)
-right.bar(np.array(cosines.epoch) + 1, 100 * conflicts)
+right.bar(np.array(cosines.epoch) + 1, 100 * conflicts, color="#0072B2")
 right.set(xlabel="epoch", ylabel="pairs that conflict (%)", ylim=(0, 100))
+right.xaxis.get_major_locator().set_params(integer=True)
 plt.show()
 
 # %% [markdown]
@@ -274,7 +275,11 @@ def trajectories(method):
     return np.array(runs)
 
 
-runs = {method: trajectories(method) for method in methods}
+with warnings.catch_warnings():
+    # In a valley, one gradient is thousands of times as long as the other. The
+    # weights that make up for it are what one wants to see here.
+    warnings.filterwarnings("ignore", "The mean weight of the epoch")
+    runs = {method: trajectories(method) for method in methods}
 
 # %%
 grid = np.meshgrid(np.linspace(-11, 11, 201), np.linspace(-11, 11, 201))
@@ -292,14 +297,23 @@ figure, axes = plt.subplots(
 )
 for ax, (method, ways) in zip(axes.flat, runs.items()):
     ax.contour(*grid, 10 * first + second, 20, colors="0.8", linewidths=0.6)
-    ax.plot([-7, 7], [-8.2, -8.2], color="0.6", linewidth=5)
-    for way, color in zip(ways, COLORS):
-        ax.plot(*way.T, color=color)
-        ax.plot(*way[0], "o", color="black", markersize=4)
-        ax.plot(*way[-1], "*", color=color, markersize=12, mec="black")
+    (front,) = ax.plot([-7, 7], [-8.2, -8.2], color="0.6", linewidth=5)
+    for way, color in zip(ways, ["#0072B2", "#D55E00", "#009E73"]):
+        (line,) = ax.plot(*way.T, color=color)
+        (start,) = ax.plot(*way[0], "o", color="black", markersize=4)
+        (end,) = ax.plot(*way[-1], "*", color=color, markersize=12, mec="black")
     ax.set_title(method, loc="left", fontsize=10)
 for unused in axes.flat[len(methods) :]:
     unused.remove()
+figure.supxlabel("first variable", fontsize=10)
+figure.supylabel("second variable", fontsize=10)
+figure.legend(
+    [start, line, end, front],
+    ["start", "way", f"after {points * steps:,} steps", "Pareto front"],
+    loc="outside upper center",
+    ncols=4,
+    frameon=False,
+)
 plt.show()
 
 # %% [markdown]
@@ -355,41 +369,24 @@ for method in methods[1:]:
     print(f"{method:9} {cosine:5.2f}")
 
 # %% [markdown]
-# The time of a step, the fastest of three epochs:
-
-
-# %%
-def milliseconds(weighting):
-    model = build_model(weighting)
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        model.fit(x, y, batch_size=64, verbose=0)
-        times.append(time.perf_counter() - start)
-    # The first compiles.
-    return 1000 * min(times[1:]) / -(-len(x["atoms"]) // 64)
-
-
-nash = keras_mtl.weightings.NashMTL
-costs = {
-    "equal": milliseconds("equal"),
-    "nash_mtl, parameters": milliseconds(nash()),
-    "nash_mtl, parameters, every 10 steps": milliseconds(nash(update_every=10)),
-    "nash_mtl, features": milliseconds(nash(gradients="features")),
-}
-for name, cost in costs.items():
-    print(f"{name:37} {cost:6.1f} ms, {cost / costs['equal']:4.1f} times equal")
-
-# %% [markdown]
 # The directions of PCGrad, CAGrad and UPGrad are nearly the same, as those of
 # the methods that stay near the sum must be; the others differ more. Features
 # show the lengths of the gradients, and here little of the conflicts: take them
 # for their price, where tasks differ in scale, and parameters where conflicts
 # are what you are after.
 #
-# Times of so short steps vary from run to run. The larger the trunk and the
-# more tasks there are, the more of its price per task shows: up to one more
-# backward pass for each.
+# What each costs, in backward passes through the shared layers:
+#
+# | weighting | passes per step |
+# |---|---|
+# | `"equal"`, loss balancing | 1 |
+# | `NashMTL()` | one per task |
+# | `NashMTL(update_every=10)` | one per task in every tenth step, else 1 |
+# | `NashMTL(gradients="features")` | 1 |
+#
+# How much time that is depends on the network: the deeper the shared layers,
+# the more. `keras_mtl.benchmark` measures it on your own model, and
+# `keras_mtl.plots.cost_and_quality` draws it against the errors.
 #
 # ## When to use which
 #
