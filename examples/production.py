@@ -376,7 +376,7 @@ with np.load(answers) as file:
 # %% [markdown]
 # ## Where to go from here
 #
-# - The README's section on killed trainings says what is restored and what is
+# - docs/resuming.md says what is restored and what is
 #   not (a backup within an epoch, `EarlyStopping`, data sets of your own).
 # - `model.export("model.onnx", format="onnx")` writes for ONNX Runtime, on each
 #   backend; `export(..., preprocessor=...)` puts a KerasHub preprocessor before

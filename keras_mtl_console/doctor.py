@@ -18,6 +18,7 @@ BACKENDS = ["tensorflow", "jax", "torch"]
 USES = {
     "plots": "the figures of keras_mtl.plots, tables in bold",
     "demo": "keras-mtl demo, keras-mtl benchmark",
+    "tensorboard": "keras_mtl.callbacks.TaskTensorBoard",
     "onnx": 'model.export(..., format="onnx")',
     "selection": "keras_mtl.selection.counterfactual_policy",
     "datasets": "the measures of keras_mtl.datasets.glue, other data sets",

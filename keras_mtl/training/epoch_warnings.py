@@ -90,7 +90,7 @@ class EpochWarnings:
             return (
                 f"{name} divides by losses, which came close to 0: {losses}. "
                 '`floor=0.1` bounds the weight; see "Weights that run away" '
-                "in the README."
+                "in docs/training.md."
             )
         if weighting.needs_gradients and weighting.weigh_heads:
             return (

@@ -42,7 +42,7 @@ class Weighting(keras.layers.Layer):
             task's first 100 losses. The scale of a loss still does not matter,
             and a loss that comes close to 0 makes its weight at most 1 / floor
             times what it was at the beginning. The papers have no floor, that
-            is 0. See "Weights that run away" in the README.
+            is 0. See "Weights that run away" in docs/training.md.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
