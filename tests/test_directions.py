@@ -9,7 +9,7 @@ from keras import ops
 
 import keras_mtl
 from keras_mtl.benchmarking import benchmark
-from keras_mtl.benchmarking import directions
+from keras_mtl.losses import directions
 
 pytestmark = pytest.mark.any_backend
 

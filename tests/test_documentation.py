@@ -154,8 +154,23 @@ def test_comparing(tmp_path, monkeypatch, capsys):
     assert "igb_v1" in capsys.readouterr().out
 
 
-def test_watching_conflicts():
+@pytest.mark.any_backend
+def test_choosing_the_best_epoch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     example = examples("docs/comparing.md")[1]
+    inputs = keras.Input((3,))
+    outputs = {t: keras.layers.Dense(1)(inputs) for t in ("seg", "depth")}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("adam", loss="mse", metrics={"depth": "mae"})
+    x = np.ones((4, 3), "float32")
+    y = {task: x[:, :1] for task in outputs}
+    names = {"x": x, "y": y, "x_val": x, "y_val": y, "model": model}
+    exec(example, {**names, "keras": keras, "keras_mtl": keras_mtl})
+    assert (tmp_path / "best.keras").exists()
+
+
+def test_watching_conflicts():
+    example = examples("docs/comparing.md")[2]
     inputs = keras.Input((3,))
     features = keras.layers.Dense(4)(inputs)
     outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}

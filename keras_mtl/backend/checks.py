@@ -221,3 +221,12 @@ INTERVALS = {
     "[0, 1)": lambda x: 0 <= x < 1,
     "(0, 1]": lambda x: 0 < x <= 1,
 }
+
+
+def as_list(values: Any) -> list:
+    """Returns a list of what may be one value, several, or `None`."""
+    if values is None:
+        return []
+    if isinstance(values, (dict, list, tuple, set, frozenset)):
+        return list(values)
+    return [values]

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_mtl.backend.checks import as_list
+
 # Arguments of `compile`, or a function that returns them.
 CompileArgs = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
@@ -152,11 +154,3 @@ def as_arguments(data: Any) -> dict[str, Any]:
     if not isinstance(data, tuple):
         return {"x": data}
     return dict(zip(("x", "y", "sample_weight"), data, strict=False))
-
-
-def as_list(values: Any) -> list:
-    if values is None:
-        return []
-    if isinstance(values, (dict, list, tuple, set, frozenset)):
-        return list(values)
-    return [values]

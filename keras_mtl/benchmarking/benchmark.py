@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_mtl.benchmarking import arguments
-from keras_mtl.benchmarking import directions
 from keras_mtl.benchmarking import labels
 from keras_mtl.benchmarking.progress import Progress
 from keras_mtl.benchmarking.progress import progress_display
@@ -16,6 +15,7 @@ from keras_mtl.benchmarking.result import BenchmarkResult
 from keras_mtl.benchmarking.run_log import RunLog
 from keras_mtl.benchmarking.time_left import TimeLeft
 from keras_mtl.benchmarking.training import Training
+from keras_mtl.losses import directions
 from keras_mtl.model import MultiTaskModel
 
 

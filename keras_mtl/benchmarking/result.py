@@ -11,8 +11,8 @@ from typing import Any
 
 from keras_mtl import metrics as task_metrics
 from keras_mtl.backend import files
+from keras_mtl.backend.checks import as_list
 from keras_mtl.benchmarking import table
-from keras_mtl.benchmarking.arguments import as_list
 
 if typing.TYPE_CHECKING:
     import rich.table

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from keras_mtl import weightings as weightings_module
+from keras_mtl.backend.checks import as_list
 from keras_mtl.benchmarking.arguments import CompileArgs
-from keras_mtl.benchmarking.arguments import as_list
 from keras_mtl.benchmarking.seeded_order import order_by_seed
 from keras_mtl.benchmarking.settings import describe
 from keras_mtl.benchmarking.settings import describe_model

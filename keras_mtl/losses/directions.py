@@ -1,4 +1,4 @@
-"""Which results of a benchmark there are, and whether more of one is better."""
+"""Which results `evaluate` returns, and whether more of one is better."""
 
 import difflib
 import inspect
@@ -8,10 +8,9 @@ from typing import Any
 
 import keras
 
-from keras_mtl.benchmarking.arguments import as_list
+from keras_mtl.backend.checks import as_list
 from keras_mtl.losses.present_label_metrics import PresentLabelMetrics
 from keras_mtl.metrics.task_means import TaskMeans
-from keras_mtl.model import MultiTaskModel
 
 # Keras's metrics, and so the classes that derive from them.
 HIGHER_IS_BETTER = {
@@ -70,11 +69,11 @@ OWN_RESULTS = (
 )
 
 
-def results_of(model: MultiTaskModel) -> dict[str, bool | None]:
+def results_of(model: Any) -> dict[str, bool | None]:
     """Returns the results that `evaluate` is going to return.
 
     Args:
-        model: Compiled model.
+        model: Compiled `MultiTaskModel`.
 
     Returns:
         Dict of key to whether a higher value is better, `None` where that is
@@ -116,7 +115,9 @@ def _is_higher_better_of_function(function: Any) -> bool | None:
     return None
 
 
-def check_keys(keys: Sequence[str], model: MultiTaskModel) -> None:
+def check_keys(
+    keys: Sequence[str], model: Any, argument: str = "metrics"
+) -> None:
     """Raises an error for a key that `evaluate` is not going to return."""
     if any(model._overrides(name) for name in OWN_RESULTS):
         return
@@ -126,7 +127,7 @@ def check_keys(keys: Sequence[str], model: MultiTaskModel) -> None:
         near = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f". Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            "Expected `metrics` to choose from what `evaluate` returns, "
+            f"Expected `{argument}` to choose from what `evaluate` returns, "
             f"which is {known}. Received: {unknown}{hint}"
         )
 
@@ -134,14 +135,14 @@ def check_keys(keys: Sequence[str], model: MultiTaskModel) -> None:
 def higher_keys(
     given: Sequence[str] | Mapping[str, bool] | None,
     keys: Sequence[str],
-    model: MultiTaskModel,
+    model: Any,
 ) -> list[str]:
     """Returns the keys for which a higher value is better.
 
     Args:
         given: As of `benchmark`.
         keys: The results that are compared.
-        model: Compiled model.
+        model: Compiled `MultiTaskModel`.
 
     Raises:
         ValueError: If that is neither given nor known.
