@@ -72,6 +72,7 @@ def drawn_weights(seed):
     return history["weight/a"]
 
 
+@pytest.mark.quick_on_torch
 def test_each_kind_of_random_number_depends_on_the_seed(monkeypatch):
     """Else one of them could be what makes the runs above differ."""
     weights = drawn_weights(5)

@@ -46,6 +46,7 @@ def test_nothing_is_installed_from_an_index():
         assert not found, page
 
 
+@pytest.mark.once
 def test_opening_example_runs_as_it_is_pasted(capsys, recwarn):
     (example,) = examples("README.md")
     exec(example, {})

@@ -367,6 +367,7 @@ def make_holder():
     return keras.Model(x, holder(x)), holder
 
 
+@pytest.mark.slow
 @needs_tf_agents
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
     model, holder = make_holder()

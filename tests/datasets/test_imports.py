@@ -7,6 +7,9 @@ import pytest
 
 import keras_mtl
 
+# They read the code, and start processes that import it.
+pytestmark = pytest.mark.any_backend
+
 PACKAGE = pathlib.Path(keras_mtl.__file__).parent
 
 
