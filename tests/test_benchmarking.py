@@ -306,6 +306,7 @@ def test_what_results_are_measured_on(given):
     assert steps == steps_of[given]
 
 
+@pytest.mark.quick_on_torch
 def test_data_set():
     class Data(keras.utils.PyDataset):
         def __len__(self):
@@ -318,6 +319,7 @@ def test_data_set():
     assert [record["epochs"] for record in result.records] == [1, 1]
 
 
+@pytest.mark.quick_on_torch
 def test_callables_are_called_for_each_run():
     optimizers, stoppers = [], []
 

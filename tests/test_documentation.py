@@ -170,6 +170,7 @@ def test_choosing_the_best_epoch(tmp_path, monkeypatch):
     assert (tmp_path / "best.keras").exists()
 
 
+@pytest.mark.quick_on_torch
 def test_watching_conflicts():
     example = examples("docs/comparing.md")[2]
     inputs = keras.Input((3,))

@@ -150,7 +150,7 @@ def test_is_that_of_the_training_step(name, kind, mode):
         np.testing.assert_allclose(result, seen, rtol=1e-4, atol=atol)
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.diagonal
 @each_kind
 @each_mode
@@ -180,6 +180,7 @@ def test_changes_nothing(kind, mode):
     assert not any(layer._losses for layer in model._flatten_layers())
 
 
+@pytest.mark.quick_on_torch
 def test_before_the_first_step():
     model = compiled(rich_model(), metrics={"a": "mae"}, weighting="nash_mtl")
     first = model.gramian(X, Y)

@@ -88,6 +88,7 @@ def test_statistics_masks_and_metrics_are_those_of_the_batch():
         np.testing.assert_allclose(value, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("mode", utils.MODES)
 def test_missing_labels_sample_weights_and_steps_between(mode):
     x, y = data(12)

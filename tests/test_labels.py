@@ -166,6 +166,7 @@ def test_a_task_without_labels_in_a_batch_contributes_nothing(name):
         assert np.isfinite(np.array(v)).all(), v.path
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.diagonal
 @pytest.mark.parametrize("shape", [(BATCH, 2, 2, 1), (BATCH, 2, 2)], ids=str)
 @pytest.mark.parametrize("weighting", ["equal", "sum"])
@@ -191,6 +192,7 @@ def test_missing_pixels(shape, weighting):
         np.testing.assert_allclose(logs["depth_loss"], expected, 1e-5)
 
 
+@pytest.mark.quick_on_torch
 def test_integer_labels_with_weights_of_zero():
     model = model_of(a=layers.Dense(1), b=layers.Dense(3, activation="softmax"))
     y = {"a": np.zeros((BATCH, 1)), "b": RNG.integers(0, 3, BATCH)}

@@ -204,6 +204,7 @@ def test_a_skipped_step_teaches_no_weighting_anything(mode, case):
     check_skipped_steps(CASES[case](), **utils.MODES[mode])
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("case", ["uncertainty", "nash_mtl-features"])
 def test_a_skipped_step_in_bfloat16(case):
     """Where the user has asked for a `LossScaleOptimizer`."""

@@ -144,6 +144,7 @@ def test_fit_replaces_the_weighting_and_keeps_the_optimizer(old, new):
     assert ids == {id(v) for v in model.weighting.variables}
 
 
+@pytest.mark.quick_on_torch
 def test_fit_without_a_weighting_goes_on_with_the_last_one():
     model, other = compiled("equal"), compiled("igb_v1")
     fit(model, weighting="igb_v1", epochs=2)
@@ -156,6 +157,7 @@ def test_fit_without_a_weighting_goes_on_with_the_last_one():
         np.testing.assert_allclose(losses, whole[key][2:], 1e-5)
 
 
+@pytest.mark.quick_on_torch
 def test_a_weighting_that_is_given_again_goes_on():
     igb = weightings.IGBv1()
     model = compiled(igb)
@@ -167,6 +169,7 @@ def test_a_weighting_that_is_given_again_goes_on():
     assert int(model.weighting.epochs) == 1
 
 
+@pytest.mark.quick_on_torch
 def test_compile_again():
     model = compiled("nash_mtl", metrics={"a": ["mae"]})
     fit(model)

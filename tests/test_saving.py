@@ -99,7 +99,7 @@ def go_on(folder, names):
     return histories
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("weighting", ["uncertainty", "imtl_l", "famo"])
 def test_loads_without_a_warning(weighting, tmp_path):
     model = compiled(weighting, **utils.EAGER)
@@ -215,6 +215,7 @@ def test_a_loaded_model_is_compiled_as_it_was(tmp_path):
         np.testing.assert_array_equal(v, other)
 
 
+@pytest.mark.quick_on_torch
 def test_files_of_weights(tmp_path):
     file = tmp_path / "model.weights.h5"
     model = compiled(["igb_v1", "nash_mtl"])
@@ -228,6 +229,7 @@ def test_files_of_weights(tmp_path):
         np.testing.assert_allclose(losses, expected[key], 1e-5, 1e-6)
 
 
+@pytest.mark.quick_on_torch
 def test_a_file_of_another_weighting_leaves_the_state_as_it_is(tmp_path):
     model, other = compiled("igb_v1"), compiled("nash_mtl")
     fit(model)
@@ -244,6 +246,7 @@ def network(model):
     return keras.Model(model.input, model.output)
 
 
+@pytest.mark.quick_on_torch
 def test_files_of_weights_of_other_models(tmp_path):
     """The network's weights are loaded, whatever the weighting is."""
     model = compiled("igb_v1")
@@ -280,6 +283,7 @@ def test_not_compiled(tmp_path):
         np.testing.assert_array_equal(v, value)
 
 
+@pytest.mark.quick_on_torch
 def test_backup_and_restore(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

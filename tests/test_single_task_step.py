@@ -133,7 +133,7 @@ def alternately(sampler, models):
     return losses
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("mode", MODES)
 def test_trains_as_plain_models_in_turn(mode):
     model = training.small_model(keras_mtl.MultiTaskModel)
@@ -205,7 +205,7 @@ def test_shares_are_not_of_validation_and_callbacks_get_all():
         assert history[f"val_{key}"][-1] == pytest.approx(value, 1e-5)
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("mode", MODES)
 def test_validation_data_of_each_task(mode):
     model = training.small_model(keras_mtl.MultiTaskModel)
@@ -247,7 +247,7 @@ def dropout_model(rate):
     return keras_mtl.MultiTaskModel(x, {t: layers.Dense(1)(h) for t in "ab"})
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("mode", MODES)
 def test_prediction_gain_has_the_same_dropout(mode):
     model = dropout_model(0.5)
@@ -273,7 +273,7 @@ def test_prediction_gain_is_of_the_same_batch(mode):
     assert gain > 0
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("reward", ["falling_loss", "prediction_gain"])
 def test_the_second_pass_leaves_the_step_as_it_is(reward):
     results = []
@@ -355,6 +355,7 @@ def test_frozen_layers():
     assert not changed & {v.path for v in trunk.variables}
 
 
+@pytest.mark.quick_on_torch
 def test_inputs_of_different_lengths():
     keras.utils.set_random_seed(0)
     words = keras.Input((None,), dtype="int32", name="words")
@@ -415,6 +416,7 @@ class Kill(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.quick_on_torch
 def test_continues_exactly_after_a_kill(tmp_path):
     if utils.BACKEND == "torch":
         pytest.skip("PyTorch's dropout draws from PyTorch's own generator")

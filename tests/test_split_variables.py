@@ -130,6 +130,7 @@ def test_reads_are_seen_in_mixed_precision():
     assert any(v is embeddings for v in model._split.cross_variables)
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("scores", ["argument", "closure"])
 def test_a_task_sampler_trains_the_variables_of_a_head(scores):
     y = RNG.normal(size=(6, 7)).astype("float32")
@@ -189,6 +190,7 @@ def adapted():
     return keras_mtl.MultiTaskModel(x, outputs)
 
 
+@pytest.mark.quick_on_torch
 def test_a_variable_is_trained_that_is_trainable_in_a_frozen_layer():
     y = {"a": ONES, "b": -ONES}
     step = assert_sums_as_plain(adapted, X, y)
@@ -232,6 +234,7 @@ def with_a_skip(cls):
     return cls(x, {"a": layers.Dense(1)(h), "b": layers.Dense(1)(late)})
 
 
+@pytest.mark.quick_on_torch
 def test_layers_around_the_graph_are_trained():
     assert_sums_as_plain(
         lambda: with_a_skip(Around), X, {"a": ONES, "b": -ONES}

@@ -206,6 +206,7 @@ def fit_arrays(model, **kwargs):
     )
 
 
+@pytest.mark.quick_on_torch
 def test_list_outputs_with_list_losses():
     def fit(model):
         return model.fit(
@@ -226,6 +227,7 @@ def test_list_outputs_with_list_losses():
     )
 
 
+@pytest.mark.quick_on_torch
 def test_list_outputs_with_dicts():
     compare(
         functools.partial(small_model, as_list=True),
@@ -298,6 +300,7 @@ def test_one_loss_for_all_outputs_and_one_sample_weight():
     compare(build, fit, loss="mse", weighted_metrics=[["mae"], ["mse"]])
 
 
+@pytest.mark.quick_on_torch
 def test_an_output_without_a_loss():
     y = {"a": Y["a"], "b": Y["b"]}
     compare(
@@ -354,7 +357,7 @@ def tf_dataset():
     return data.batch(BATCH).prefetch(1)
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("data", [Batches, generator, torch_loader, tf_dataset])
 def test_takes_all_that_fit_takes(data):
     if data in (torch_loader, tf_dataset):
@@ -392,6 +395,7 @@ def test_accumulated_gradients_schedules_and_clipping():
     compare(small_model, fit_arrays, make_optimizer=optimizer)
 
 
+@pytest.mark.quick_on_torch
 def test_batches_evaluation_and_prediction():
     plain = compiled(small_model(PlainModel), metrics={"b": ["accuracy"]})
     y = {t: v[:BATCH] for t, v in Y.items()}

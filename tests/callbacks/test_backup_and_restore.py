@@ -118,12 +118,14 @@ def test_a_backup_of_keras(tmp_path):
     assert_goes_on(tmp_path, epochs=2)
 
 
+@pytest.mark.quick_on_torch
 def test_killed_twice(tmp_path):
     killed_in(tmp_path, 1)
     killed_in(tmp_path, 3)
     assert_goes_on(tmp_path)
 
 
+@pytest.mark.quick_on_torch
 def test_a_training_that_is_done(tmp_path):
     _, first = resumed(tmp_path, delete_checkpoint=False)
     model, history = resumed(tmp_path, delete_checkpoint=False)
@@ -191,6 +193,7 @@ def test_a_backup_of_another_model(tmp_path):
         )
 
 
+@pytest.mark.quick_on_torch
 def test_a_plain_model(tmp_path):
     def train(*callbacks):
         keras.utils.set_random_seed(0)

@@ -33,7 +33,7 @@ def make_model(weighting="equal", **kwargs):
     return model
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.diagonal
 @each_mode
 @pytest.mark.parametrize("kind", ["parameters", "features"])
@@ -74,6 +74,7 @@ def test_training_is_the_same(mode, weighting):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.quick_on_torch
 def test_every_second_epoch_and_another_fit():
     model = make_model()
     recorded = GradientCosines((X, Y), every=2)
@@ -99,6 +100,7 @@ def test_batch_with_weights_and_missing_labels():
     )
 
 
+@pytest.mark.quick_on_torch
 def test_with_a_task_sampler():
     model = make_model()
     recorded = GradientCosines((X, Y))

@@ -80,7 +80,7 @@ def weights_after(data, epochs, sample_weight=None):
     return model.get_weights()
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("sample_weight", [None, WEIGHT])
 def test_fit_takes_them_in_this_order(sample_weight):
     expected = weights_after(batches(), 3, sample_weight)

@@ -65,7 +65,7 @@ def train(data, workers):
     return history, sampler.log, model.get_weights()
 
 
-@pytest.mark.quick_on_torch(1)
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("workers", [1, 3])
 def test_kinds_of_data_train_the_same(workers):
     # Each choice depends on all rewards before. Those are small differences of

@@ -6,6 +6,8 @@ from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 from tests.weightings.gradients import weights_of
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def aligned(jacobian, preference, scale):
     """By the singular values of the gradients: J = U S Vt becomes s U Vt."""
@@ -20,6 +22,7 @@ def aligned(jacobian, preference, scale):
     return length * preference @ (left @ right)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("scale", ["min", "median", "mean"])
 @pytest.mark.parametrize("preference", [None, [0.1, 0.4, 0.0, 1.0, 2.0]])
 def test_sums_the_nearest_orthogonal_gradients(preference, scale):

@@ -7,6 +7,8 @@ import scipy.special
 from keras_mtl.weightings.bandit_mtl import BanditMTL
 from tests.stepping import weights_of_steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def projection(logits, rho):
     """Equation 12 in float64: the λ at which KL(p ‖ uniform) is ρ."""
@@ -62,7 +64,6 @@ def test_has_the_defaults_of_the_paper():
     assert BanditMTL().eta == 0.5
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e16])
 @pytest.mark.parametrize("rho", [0.01, 0.4, 1.2])
 def test_stays_in_the_ball_and_on_the_simplex(rho, scale):
@@ -87,7 +88,6 @@ def test_constraint_never_binds_beyond_log_t():
     np.testing.assert_allclose(weights[1:], 4 * p, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("rho", [0.0, 1e-10])
 @pytest.mark.parametrize("scale", [1.0, 1e16])
 def test_a_small_rho_is_equal_weighting(rho, scale):
@@ -120,7 +120,6 @@ def test_a_task_comes_back_from_nothing(rho):
     assert weights[-1, 3] > 2
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("scale", [1e-16, 1e16, 1e36])
 def test_is_finite_for_losses_of_all_scales(scale):
     losses = random_losses() * scale

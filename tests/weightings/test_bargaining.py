@@ -11,6 +11,8 @@ from tests.weightings.gradients import cosines
 from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import weights_of
 
+pytestmark = pytest.mark.quick_on_torch
+
 METHODS = {
     "nash_mtl": lambda: NashMTL(max_norm=None),
     "fairgrad": lambda: FairGrad(max_norm=None),
@@ -58,7 +60,6 @@ def test_is_short_and_without_conflict_around_stationary_points(
                 assert cosines(jacobian, direction).min() >= -1e-4, case
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.diagonal
 @pytest.mark.parametrize("num_tasks", [2, 5, 40])
 @pytest.mark.parametrize("name", METHODS)

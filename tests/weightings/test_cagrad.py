@@ -6,6 +6,8 @@ from keras_mtl.weightings import CAGrad
 from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def scipy_direction(jacobian, c):
     """Algorithm 1 of the paper, with its minimum by SLSQP in float64."""
@@ -40,7 +42,6 @@ def test_is_algorithm_1(c):
         assert error <= 2e-4 * np.linalg.norm(expected)
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("c", [0.4, 1.0, 2.0])
 def test_no_direction_of_the_ball_is_better_for_the_worst_task(c):
     rng = np.random.default_rng(1)
@@ -58,7 +59,6 @@ def test_no_direction_of_the_ball_is_better_for_the_worst_task(c):
             assert np.all(worst <= best + 1e-5 * radius)
 
 
-@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("rescale, divisor", [(0, 1.0), (1, 1.25), (2, 1.5)])
 def test_rescale(rescale, divisor):
     jacobian = steps()[0]

@@ -8,7 +8,10 @@ from keras_mtl.weightings import NashMTL
 from keras_mtl.weightings import ScaleInvariant
 from keras_mtl.weightings import Sum
 
+pytestmark = pytest.mark.quick_on_torch
 
+
+@pytest.mark.every_backend
 def test_the_second_method_sees_the_weighted_gradients():
     rng = np.random.default_rng(0)
     jacobian = rng.normal(size=(3, 20)).astype("float32")

@@ -7,6 +7,8 @@ from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 from tests.weightings.gradients import weights_of
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def reference(jacobian, preference):
     """Equation 2 of the paper, with the pseudo-inverse of the gradients."""
@@ -17,6 +19,7 @@ def reference(jacobian, preference):
     return (jacobian @ best).sum() * best
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("preference", [None, [0.1, 0.4, 0.2, 1.0, 2.0]])
 def test_is_equation_2(preference):
     config = ConFIG(preference)

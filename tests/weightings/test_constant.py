@@ -5,9 +5,12 @@ import pytest
 import keras_mtl
 from keras_mtl.weightings import Constant
 
+pytestmark = pytest.mark.quick_on_torch
+
 LOSSES = np.array([0.5, 2.0, 0.0], "float32")
 
 
+@pytest.mark.every_backend
 def test_weights_are_the_values_whatever_the_losses():
     weighting = Constant(np.array([1.0, 0.25, 3.0]))
     for scale in (1.0, 0.0, 1e16):
@@ -20,7 +23,6 @@ def test_without_values_it_is_equal():
     np.testing.assert_array_equal(np.array(Constant()(LOSSES)), 1.0)
 
 
-@pytest.mark.quick_on_torch
 def test_trains_as_loss_weights():
     x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
     y = {"a": x[:, :1], "b": 3 * x[:, 1:]}

@@ -11,6 +11,8 @@ from keras_mtl.weightings.graddrop import GradDrop
 from keras_mtl.weightings.modo import MoDo
 from tests.weightings.test_battery import call
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def jacobians(num_tasks=4, steps=30, size=30):
     rng = np.random.default_rng(0)
@@ -85,7 +87,6 @@ def test_names_methods_that_it_cannot_average():
         CRMOGM(NashMTL(), alpha=1.0)
 
 
-@pytest.mark.quick_on_torch
 def test_trains_a_model_and_is_saved_with_it(tmp_path):
     inputs = keras.Input((3,))
     features = keras.layers.Dense(4)(inputs)

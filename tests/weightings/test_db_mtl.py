@@ -5,6 +5,8 @@ import pytest
 from keras_mtl.weightings.db_mtl import DBMTL
 from tests.stepping import weights_of_steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def random_losses(steps=30, num_tasks=3, seed=0):
     return np.random.default_rng(seed).uniform(0.05, 3.0, (steps, num_tasks))
@@ -46,6 +48,7 @@ def directions_of_algorithm_1(losses, jacobians, beta, beta_sigma):
     return np.stack(directions), np.stack(factors)
 
 
+@pytest.mark.every_backend
 def test_without_averages_the_direction_is_equation_2():
     losses, jacobians = random_losses(), random_jacobians()
     expected, _ = directions_of_algorithm_1(losses, jacobians, 0.0, 0.5)
@@ -60,7 +63,6 @@ def test_without_averages_the_direction_is_equation_2():
     )
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("beta, beta_sigma", [(0.5, 0.5), (0.9, 0.0)])
 def test_gradients_of_fixed_directions_are_weighted_as_in_algorithm_1(
     beta, beta_sigma

@@ -6,6 +6,8 @@ from keras_mtl.weightings import DualProj
 from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 @pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("preference", [None, [0.1, 0.4, 0.0, 1.0, 2.0]])

@@ -5,6 +5,8 @@ import pytest
 import keras_mtl
 from keras_mtl.weightings import DWA
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def reference(epochs, temperature=2.0):
     """Equation 7 of the paper in float64."""
@@ -35,6 +37,7 @@ def random_losses(*shape):
     return np.random.default_rng(0).uniform(0.05, 3.0, shape)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_is_equation_7(temperature):
     epochs = random_losses(5, 6, 4)

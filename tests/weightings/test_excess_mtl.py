@@ -4,6 +4,8 @@ import pytest
 from keras_mtl.weightings.excess_mtl import ExcessMTL
 from tests.stepping import weights_of_steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def random_jacobians(steps=30, num_tasks=3, size=40, seed=0):
     rng = np.random.default_rng(seed)
@@ -58,7 +60,6 @@ def test_accumulates_squared_norms(eta, warmup_steps):
     )
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("eta, warmup_steps", [(0.01, 1), (0.5, 1), (0.3, 5)])
 def test_is_the_papers_where_the_proportions_stay(eta, warmup_steps):
     jacobians = fixed_proportions()
@@ -78,7 +79,6 @@ def test_a_converged_task_loses_weight():
     np.testing.assert_allclose(weights.sum(axis=1), 3.0, rtol=1e-5)
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("scale", [1e-16, 1e16])
 def test_scales_of_the_tasks_do_not_matter(scale):
     jacobians = random_jacobians()
@@ -133,7 +133,6 @@ def test_a_task_that_begins_later_is_compared_with_its_first_batch():
     )
 
 
-@pytest.mark.quick_on_torch
 def test_reused_weights_leave_the_accumulators():
     jacobians = random_jacobians()
     gramians = gramians_of(jacobians)

@@ -8,6 +8,8 @@ from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 from tests.weightings.gradients import weights_of
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 @pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
@@ -21,7 +23,6 @@ def test_solves_equation_4(alpha):
         )
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
 def test_maximizes_the_fairness_on_a_sphere(alpha):
     def negative_utility(direction, jacobian, radius):
@@ -39,7 +40,6 @@ def test_maximizes_the_fairness_on_a_sphere(alpha):
         assert best <= found.fun + 1e-6 * abs(found.fun)
 
 
-@pytest.mark.quick_on_torch
 def test_alpha_1_is_nash_mtl_of_any_norm():
     nash = NashMTL(max_norm=None)
     for jacobian in steps():
@@ -50,7 +50,6 @@ def test_alpha_1_is_nash_mtl_of_any_norm():
         )
 
 
-@pytest.mark.quick_on_torch
 def test_a_larger_alpha_improves_the_worst_task_more():
     jacobian = steps()[0]
     shares = []

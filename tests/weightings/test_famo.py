@@ -3,6 +3,8 @@ import pytest
 
 from keras_mtl.weightings import FAMO
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def adam(values, gradient, state, learning_rate, epsilon=1e-8):
     state["t"] += 1
@@ -42,7 +44,6 @@ def test_is_algorithm_1(min_losses):
     np.testing.assert_allclose(np.stack(weights), expected, rtol=1e-4)
 
 
-@pytest.mark.quick_on_torch
 def test_helps_the_task_that_improves_least():
     weighting = FAMO()
     losses = np.array([1.0, 1.0, 1.0], "float32")

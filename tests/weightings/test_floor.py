@@ -16,6 +16,8 @@ from keras_mtl.weightings import ScaleInvariant
 from keras_mtl.weightings import Uncertainty
 from tests.compiled import compiled_call
 
+pytestmark = pytest.mark.quick_on_torch
+
 FLOOR = 0.1
 # Those whose weights are about 1 / L, with the arguments that make it so.
 FOLLOWING = {
@@ -42,6 +44,7 @@ def weights_of(weighting, steps):
     return np.stack([call(row) for row in np.asarray(steps, "float32")])
 
 
+@pytest.mark.every_backend
 @pytest.mark.quick_on_torch(3)
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_bounds_the_weight_of_a_loss_that_comes_close_to_zero(name):

@@ -5,11 +5,14 @@ from scipy.optimize import approx_fprime
 
 from keras_mtl.weightings import GeometricMean
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def weights_of(losses, **kwargs):
     return np.array(GeometricMean(**kwargs)(np.asarray(losses, "float32")))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("num_tasks", [2, 5])
 def test_is_the_gradient_of_the_geometric_mean(num_tasks):
     rng = np.random.default_rng(0)

@@ -5,6 +5,8 @@ from keras_mtl.weightings.go4align import GO4Align
 from tests.solvers.test_kmeans import best_of_all_partitions
 from tests.stepping import weights_of_steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def reference(losses, num_groups, beta):
     """Algorithm 1 of the paper in float64, times the number of tasks.
@@ -40,7 +42,6 @@ def test_is_algorithm_1(num_groups, beta):
     )
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("num_groups", [5, 50])
 def test_enough_groups_leave_each_task_its_indicator(num_groups):
     losses = random_losses()
@@ -76,7 +77,6 @@ def test_tasks_of_a_group_share_a_weight():
     assert weights[0] > 5 * weights[1]
 
 
-@pytest.mark.quick_on_torch
 def test_a_task_without_labels_does_not_count():
     # The mean is that of the other losses, and so are the groups.
     losses = np.array([[1.0, 2.0, 0.0, 3.0]])

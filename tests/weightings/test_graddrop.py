@@ -5,6 +5,8 @@ import pytest
 import keras_mtl
 from keras_mtl.weightings.graddrop import GradDrop
 
+pytestmark = pytest.mark.quick_on_torch
+
 COLUMNS = np.array(
     [
         [1.0, -2.0, 3.0, 0.5, 0.0],
@@ -68,6 +70,7 @@ def test_draws_anew_in_each_step():
     assert 0.2 < (first != second).mean() < 0.8
 
 
+@pytest.mark.every_backend
 def test_full_leak_is_the_sum():
     np.testing.assert_allclose(
         np.array(GradDrop(leak=1.0).aggregate(COLUMNS)),

@@ -10,6 +10,8 @@ from tests.weightings.gradients import cosines
 from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 NON_CONFLICTING = {
     "upgrad": weightings.UPGrad(),
     "dualproj": weightings.DualProj(),
@@ -61,7 +63,6 @@ def test_two_tasks_take_the_bisector(name):
             assert cosines(bisector[None], direction) >= 1 - 1e-6
 
 
-@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 @pytest.mark.parametrize(
     "name, degree",

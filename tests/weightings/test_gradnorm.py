@@ -5,6 +5,8 @@ import pytest
 import keras_mtl
 from keras_mtl.weightings import GradNorm
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def reference(losses, norms, alpha, learning_rate):
     """Algorithm 1, the gradient by finite differences, in float64."""
@@ -70,7 +72,6 @@ def test_the_scale_of_the_norms_does_not_matter(scale):
     np.testing.assert_allclose(*pair, rtol=1e-3)
 
 
-@pytest.mark.quick_on_torch
 def test_alpha_0_makes_the_norms_equal():
     weighting = GradNorm(alpha=0.0)
     norms = np.array([1.0, 2.0, 4.0], "float32")
@@ -105,7 +106,6 @@ def model_with_trunk(**kwargs):
     return model
 
 
-@pytest.mark.quick_on_torch
 def test_takes_the_norms_at_the_last_shared_layer():
     x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
     y = {"a": x[:, :1], "b": 3 * x[:, 1:2]}

@@ -9,6 +9,8 @@ from keras_mtl.weightings.gradvac import GradVac
 from tests.compiled import compiled_call
 from tests.weightings.test_battery import call
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def jacobians(num_tasks, steps=20, size=6, agreement=0.5):
     rng = np.random.default_rng(0)
@@ -67,7 +69,6 @@ def test_is_algorithm_1(beta):
     assert corrected > 15
 
 
-@pytest.mark.quick_on_torch
 def test_two_tasks_over_many_steps():
     step = partial(call, GradVac())
     targets = np.zeros((2, 2))

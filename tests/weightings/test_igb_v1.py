@@ -3,6 +3,8 @@ import pytest
 
 from keras_mtl.weightings import IGBv1
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def reference(epochs, base_epoch=2):
     """Algorithm 1 of the paper in float64, as λ / L."""

@@ -9,6 +9,8 @@ from keras_mtl.agents import KerasAgent
 from keras_mtl.weightings.igb_v2 import IGBv2
 from tests.compiled import compiled_call
 
+pytestmark = pytest.mark.quick_on_torch
+
 SMALL = dict(
     agent="keras",
     update_epoch=4,
@@ -96,7 +98,6 @@ def test_has_the_defaults_of_the_paper():
     assert {name: config[name] for name in expected} == expected
 
 
-@pytest.mark.quick_on_torch
 def test_a_learning_rate_that_decays_to_zero_has_a_bounded_scale():
     weighting = create()
     epochs = random_epochs()
@@ -106,7 +107,6 @@ def test_a_learning_rate_that_decays_to_zero_has_a_bounded_scale():
     assert np.array(weighting.last_scale) == 16.0
 
 
-@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("bound", [0.5, 3.0])
 def test_first_weights_are_the_softmax_of_normal_numbers(bound):
     weighting = create(logit_bound=bound)
@@ -149,7 +149,6 @@ def test_remembers_what_the_paper_says(reward, scale_reward):
     np.testing.assert_allclose(expected, taken, rtol=1e-4)
 
 
-@pytest.mark.quick_on_torch
 def test_the_buffer_keeps_the_last_transitions():
     epochs = random_epochs()
     large, small = create(), create(buffer_size=5)
@@ -165,7 +164,6 @@ def test_the_buffer_keeps_the_last_transitions():
     )
 
 
-@pytest.mark.quick_on_torch
 def test_updates_the_agent_as_often_as_told():
     weighting = create()
     call, epochs = caller(weighting), random_epochs()
@@ -204,7 +202,6 @@ def test_the_agent_gives_the_weights_from_use_epoch_on():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-@pytest.mark.quick_on_torch
 def test_batches_without_labels_teach_nothing():
     epochs = random_epochs(4)
     epochs[2, 1, 0] = 0.0
@@ -230,7 +227,6 @@ def test_a_task_without_labels_in_the_base_epoch_has_its_first_loss_as_base():
     np.testing.assert_allclose(rows[:, 7:], expected[1:], rtol=1e-5)
 
 
-@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_losses_that_are_not_finite_change_nothing(bad):
     weighting = create()
@@ -245,7 +241,6 @@ def test_losses_that_are_not_finite_change_nothing(bad):
         call(losses)
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("scale", [0.0, 1e-16, 1e16])
 def test_is_finite_for_extreme_losses_in_all_epochs(scale):
     weighting = create()
@@ -275,7 +270,6 @@ def fit(model, epochs, **kwargs):
     return model.fit(x, y, epochs=epochs, **options, **kwargs)
 
 
-@pytest.mark.quick_on_torch
 def test_a_run_that_was_interrupted_goes_on(tmp_path):
     model, _ = fit_model(5)
     assert updates(model.weighting) > 0
@@ -293,7 +287,6 @@ def test_a_run_that_was_interrupted_goes_on(tmp_path):
         np.testing.assert_allclose(new, old, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.quick_on_torch
 def test_sees_the_learning_rate_that_a_callback_sets():
     # A warm-up does not count as progress.
     rates = [1e-3, 1e-2, 5e-3, 1e-3]

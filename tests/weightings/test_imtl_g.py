@@ -7,6 +7,8 @@ from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 from tests.weightings.gradients import weights_of
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def papers_closed_form(jacobian):
     units = jacobian / np.linalg.norm(jacobian, axis=1, keepdims=True)
@@ -18,6 +20,7 @@ def papers_closed_form(jacobian):
     return np.append(1 - alpha.sum(), alpha)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("num_tasks", [2, 3, 5])
 def test_is_the_closed_form_of_the_paper(num_tasks):
     for jacobian in steps(num_tasks):

@@ -3,6 +3,8 @@ import pytest
 
 from keras_mtl.weightings import IMTLL
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def reference(losses, learning_rate):
     """Adam on Σ exp(s) L − s in float64, by finite differences."""
@@ -28,6 +30,7 @@ def run(weighting, losses):
     return np.stack([np.array(weighting(step)) for step in losses])
 
 
+@pytest.mark.every_backend
 def test_trains_the_scales_with_adam():
     losses = np.random.default_rng(0).uniform(0.1, 4.0, (30, 3))
     np.testing.assert_allclose(
@@ -37,7 +40,6 @@ def test_trains_the_scales_with_adam():
     )
 
 
-@pytest.mark.quick_on_torch
 def test_brings_constant_losses_to_1():
     losses = np.array([0.5, 1.0, 3.0])
     weights = run(IMTLL(learning_rate=0.05), [losses] * 150)

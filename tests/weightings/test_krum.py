@@ -7,6 +7,8 @@ import pytest
 from keras_mtl.weightings.krum import Krum
 from tests.weightings.test_battery import call
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def jacobians(num_tasks, steps=20, size=6):
     rng = np.random.default_rng(0)
@@ -25,6 +27,7 @@ def scores(gradients, num_byzantine):
     return squared[:, 1 : len(gradients) - num_byzantine - 1].sum(axis=1)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "num_tasks, num_byzantine, num_selected",
     [(4, 0, 1), (5, 1, 1), (7, 2, 3), (11, 4, 5)],

@@ -1,10 +1,14 @@
 import numpy as np
+import pytest
 
 from keras_mtl.weightings import Mean
 from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 
+pytestmark = pytest.mark.quick_on_torch
 
+
+@pytest.mark.every_backend
 def test_is_the_mean_of_the_gradients():
     for jacobian in steps():
         np.testing.assert_allclose(

@@ -7,6 +7,8 @@ from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 from tests.weightings.gradients import weights_of
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def scipy_weights(jacobian):
     """The shortest vector of the hull, by non-negative least squares.
@@ -61,7 +63,6 @@ def test_normalization_by_losses_is_mgda_of_the_logarithms():
     np.testing.assert_allclose(direction, expected, atol=1e-5)
 
 
-@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("normalization", ["none", "l2", "loss", "loss+"])
 def test_tasks_without_labels_are_left_out(normalization):
     jacobian = steps()[0]

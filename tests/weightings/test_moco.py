@@ -7,6 +7,8 @@ from keras_mtl.weightings.moco import MoCo
 from tests.weightings.test_battery import call
 from tests.weightings.test_modo import nearest_on_simplex
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def jacobians(num_tasks=4, steps=40, size=30, noise=1.0):
     rng = np.random.default_rng(0)
@@ -41,7 +43,6 @@ def test_follows_the_averaged_gramian(beta, gamma, rho):
         )
 
 
-@pytest.mark.quick_on_torch
 def test_is_the_papers_algorithm_for_constant_gradients():
     """Without noise, tracking gradients and Gramians ends at the same."""
     step = partial(call, MoCo(0.2, 0.02))
@@ -54,7 +55,6 @@ def test_is_the_papers_algorithm_for_constant_gradients():
     np.testing.assert_allclose(weights, expected, atol=1e-4)
 
 
-@pytest.mark.quick_on_torch
 def test_noise_makes_weights_steadier_than_modo():
     from keras_mtl.weightings.modo import MoDo
 

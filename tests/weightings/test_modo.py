@@ -7,6 +7,8 @@ import pytest
 from keras_mtl.weightings.modo import MoDo
 from tests.weightings.test_battery import call
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def jacobians(num_tasks=4, steps=40, size=30):
     rng = np.random.default_rng(0)
@@ -45,7 +47,6 @@ def test_is_algorithm_1(gamma, rho, double):
         )
 
 
-@pytest.mark.quick_on_torch
 def test_tends_to_mgda_on_constant_gradients():
     """Two tasks: the minimal norm has a closed form."""
     rng = np.random.default_rng(0)

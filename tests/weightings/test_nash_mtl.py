@@ -3,6 +3,8 @@ import pytest
 
 from keras_mtl.weightings import NashMTL
 
+pytestmark = pytest.mark.quick_on_torch
+
 LOSSES = np.ones(3, "float32")
 
 
@@ -11,6 +13,7 @@ def jacobian(seed=0, num_tasks=3):
     return rng.normal(size=(num_tasks, 20)).astype("float32")
 
 
+@pytest.mark.every_backend
 def test_solves_the_bargaining_equation():
     gradients = jacobian()
     gramian = gradients @ gradients.T

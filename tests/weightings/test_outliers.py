@@ -12,6 +12,8 @@ from keras_mtl.weightings import IGBv1
 from keras_mtl.weightings import Uncertainty
 from tests.compiled import compiled_call
 
+pytestmark = pytest.mark.quick_on_torch
+
 # Those that remember losses or norms for longer than a few steps.
 REMEMBERING = [
     *["uncertainty", "imtl_l", "bandit_mtl", "go4align"],

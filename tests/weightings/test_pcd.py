@@ -8,6 +8,8 @@ import pytest
 from keras_mtl.weightings.pcd import PCD
 from tests.weightings.test_battery import call
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def jacobians(num_tasks=4, steps=20, size=8):
     rng = np.random.default_rng(0)
@@ -83,7 +85,6 @@ def test_each_task_makes_its_share_of_progress():
         assert np.all(units[1:] @ direction >= np.array(taus) - 1e-5)
 
 
-@pytest.mark.quick_on_torch
 def test_a_secondary_loss_may_have_any_scale():
     plain, scaled = partial(call, PCD()), partial(call, PCD())
     factors = np.array([[1.0], [1e4], [1e-4], [10.0]], "float32")
@@ -107,7 +108,6 @@ def test_constraints_without_a_solution_are_dropped():
     np.testing.assert_allclose(weights, [1.0, 0.0, 0.0], atol=1e-6)
 
 
-@pytest.mark.quick_on_torch
 def test_knows_which_constraints_have_a_solution():
     """Six gradients in three dimensions: a third of them have none."""
     weighting, compared, dropped = PCD(0.02, beta=0.0), 0, 0

@@ -10,6 +10,8 @@ from keras_mtl.weightings.pcgrad import others_in_random_order
 from tests.compiled import compiled_call
 from tests.weightings.test_battery import call
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def jacobians(num_tasks, steps=20, size=5):
     # Few coordinates: many conflicts.

@@ -3,6 +3,8 @@ import pytest
 
 from keras_mtl.weightings import Random
 
+pytestmark = pytest.mark.quick_on_torch
+
 LOSSES = np.ones(3, "float32")
 
 
@@ -11,13 +13,13 @@ def draw(seed, count):
     return np.stack([np.array(weighting(LOSSES)) for _ in range(count)])
 
 
+@pytest.mark.every_backend
 def test_weights_are_positive_and_sum_to_the_number_of_tasks():
     weights = draw(0, 20)
     assert np.all(weights > 0)
     np.testing.assert_allclose(weights.sum(axis=1), 3.0, rtol=1e-5)
 
 
-@pytest.mark.quick_on_torch
 def test_logits_are_standard_normal():
     # Logarithms of ratios of weights are differences of two logits.
     weights = draw(0, 1000)

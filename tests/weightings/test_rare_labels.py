@@ -8,6 +8,8 @@ from keras_mtl.weightings import CRMOGM
 from keras_mtl.weightings import MoCo
 from tests.compiled import compiled_call
 
+pytestmark = pytest.mark.quick_on_torch
+
 EVERY = 10
 STEPS = 100
 
@@ -68,7 +70,6 @@ def check(name, steps=STEPS):
     np.testing.assert_allclose(without, alone / alone.sum(), atol=0.05)
 
 
-@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("name", REMEMBERING)
 def test_a_rare_label_has_the_weight_of_the_others(name):
     check(name)

@@ -8,6 +8,8 @@ from keras_mtl.weightings.sdmgrad import SDMGrad
 from tests.weightings.test_battery import call
 from tests.weightings.test_modo import nearest_on_simplex
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def jacobians(num_tasks=4, steps=20, size=30):
     rng = np.random.default_rng(0)

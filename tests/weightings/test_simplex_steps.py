@@ -9,7 +9,10 @@ from keras_mtl.weightings import MoCo
 from keras_mtl.weightings import MoDo
 from tests.weightings.test_battery import call
 
+pytestmark = pytest.mark.quick_on_torch
 
+
+@pytest.mark.every_backend
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 @pytest.mark.parametrize("cls", [MoCo, MoDo])
 def test_normalized_the_scale_does_not_matter(cls, scale):

@@ -8,6 +8,8 @@ import keras_mtl
 from keras_mtl.weightings import SmoothTchebycheff
 from keras_mtl.weightings import Tchebycheff
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def run(weighting, epochs):
     if not weighting.built:
@@ -24,6 +26,7 @@ def random_losses(*shape):
     return np.random.default_rng(0).uniform(0.2, 3.0, shape)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "mu, preference, ideal",
     [

@@ -4,11 +4,14 @@ from scipy.optimize import approx_fprime
 
 from keras_mtl.weightings import Tchebycheff
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def weights_of(losses, *args, **kwargs):
     return np.array(Tchebycheff(*args, **kwargs)(np.asarray(losses, "float32")))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "preference, ideal",
     [(None, None), ([0.2, 0.5, 0.3], 0.05), (None, [0.0, 0.4, -1.0])],
@@ -37,7 +40,6 @@ def test_of_equal_distances_the_first_counts():
     np.testing.assert_array_equal(weights_of([1.0, 1.0]), [0.5, 0.0])
 
 
-@pytest.mark.quick_on_torch
 def test_descends_to_equal_distances():
     # The largest of λ₁ θ² and λ₂ (1 − θ)² is least where they are equal.
     preference, theta = np.array([0.7, 0.3]), 0.5

@@ -25,6 +25,8 @@ from tests.weightings.gradients import cosines
 from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 if keras.backend.backend() != "torch":
     pytest.skip("TorchJD is on PyTorch", allow_module_level=True)
 torch = pytest.importorskip("torch")
@@ -57,6 +59,7 @@ def pref_vector(preference):
     return None if preference is None else torch.tensor(preference).double()
 
 
+@pytest.mark.every_backend
 def test_mean():
     check(weightings.Mean(), create("Mean"))
 

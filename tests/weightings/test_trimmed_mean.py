@@ -6,6 +6,8 @@ from scipy import stats
 import keras_mtl
 from keras_mtl.weightings.trimmed_mean import TrimmedMean
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 @pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 7, 12])

@@ -6,6 +6,8 @@ import keras_mtl
 from keras_mtl.weightings import IMTLL
 from keras_mtl.weightings import Uncertainty
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def reference(losses, factors, learning_rate):
     """Adam on Σ c L exp(-s) + s / 2, in float64, by finite differences."""
@@ -26,7 +28,6 @@ def reference(losses, factors, learning_rate):
     return np.stack(weights)
 
 
-@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize(
     "form, factors",
     [
@@ -35,6 +36,7 @@ def reference(losses, factors, learning_rate):
         (["regression", "classification", "regression"], [0.5, 1.0, 0.5]),
     ],
 )
+@pytest.mark.quick_on_torch(1)
 def test_trains_log_variance_with_adam(form, factors):
     losses = np.random.default_rng(0).uniform(0.1, 4.0, (30, 3))
     weighting = Uncertainty(form, learning_rate=0.02)
@@ -43,7 +45,6 @@ def test_trains_log_variance_with_adam(form, factors):
     np.testing.assert_allclose(np.stack(weights), expected, rtol=1e-4)
 
 
-@pytest.mark.quick_on_torch
 def test_reaches_the_minimum_of_a_constant_loss():
     # d/ds (L exp(-s) / 2 + s / 2) = 0 at exp(s) = L.
     weighting = Uncertainty(learning_rate=0.02)
@@ -87,6 +88,7 @@ def test_follows_the_learning_rate_of_the_model():
 METHODS = {"uncertainty": Uncertainty, "imtl_l": IMTLL}
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", METHODS)
 def test_the_default_is_the_official_learning_rate(name):
     """An own one, whatever that of the model is; files keep what they had."""

@@ -6,6 +6,8 @@ from keras_mtl.weightings import UPGrad
 from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 
+pytestmark = pytest.mark.quick_on_torch
+
 
 def projection(jacobian, vector):
     """What is left of a vector without its part in the polar cone."""
@@ -13,6 +15,7 @@ def projection(jacobian, vector):
     return vector + jacobian.T @ coefficients
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("preference", [None, [0.1, 0.4, 0.0, 1.0, 2.0]])
 def test_is_the_sum_of_the_projections(preference):
     upgrad = UPGrad(preference)
