@@ -615,5 +615,5 @@ def test_no_gradient_cosines(arguments, message):
 def test_matplotlib_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     monkeypatch.delattr(matplotlib, "pyplot")
-    with pytest.raises(ImportError, match=r"pip install keras-mtl\[plots\]"):
+    with pytest.raises(ImportError, match=r"pip install matplotlib"):
         plots.task_weights(make_history())

@@ -1,5 +1,7 @@
 """What `fit` prints while it trains."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -40,6 +42,12 @@ def trained(count, metrics=None, **kwargs):
         **utils.EAGER,
     )
     return model.fit(X, y, batch_size=4, **kwargs).history
+
+
+@pytest.fixture(autouse=True)
+def no_notebook(monkeypatch):
+    """Tests of notebooks leave behind what makes lines coloured."""
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
 
 
 def drawn(capsys):
