@@ -42,6 +42,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     "new",
     hypothesis.settings.get_profile("long"),
+    max_examples=int(os.environ.get("FUZZ_CASES", 200)),
     derandomize=False,
     print_blob=True,
 )
