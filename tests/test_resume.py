@@ -146,7 +146,7 @@ def check_that_the_agent_learned(weighting):
 @pytest.mark.parametrize(
     "agent, kills",
     [
-        pytest.param("keras", [USE_EPOCH + 2], marks=pytest.mark.once),
+        pytest.param("keras", [USE_EPOCH + 2], marks=pytest.mark.slow),
         pytest.param(
             "keras", [BASE_EPOCH, USE_EPOCH + 2], marks=pytest.mark.slow
         ),

@@ -143,7 +143,7 @@ print(json.dumps(test_saving.go_on({folder!r}, {names!r})))
 """
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_training_goes_on_in_a_new_process(interrupted):
     folder, uninterrupted = interrupted
     code = GO_ON.format(folder=str(folder), names=list(WEIGHTINGS))

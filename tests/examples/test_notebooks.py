@@ -149,19 +149,8 @@ def test_committed_outputs(path):
     assert not ABSOLUTE_PATH.search(printed(notebook))
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path,
-            id=path.stem,
-            marks=pytest.mark.once
-            if path.stem == "quick_start"
-            else pytest.mark.slow,
-        )
-        for path in NOTEBOOKS
-    ],
-)
+@pytest.mark.slow
+@each_notebook
 def test_executes(path, make_notebooks, tmp_path):
     pytest.importorskip("ipykernel", exc_type=ImportError)
     pytest.importorskip("matplotlib", exc_type=ImportError)
