@@ -1,4 +1,5 @@
 import collections
+import importlib.metadata
 import os
 import tempfile
 
@@ -18,18 +19,24 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # A program runs a few times here, and optimizing it takes longer than it saves.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
-import keras
 import pytest
+
+# Keras is imported in functions: the process that hands out the tests to its
+# workers does not need it.
 
 
 @pytest.fixture
 def backend():
+    import keras
+
     return keras.backend.backend()
 
 
 @pytest.fixture(autouse=True)
 def reset_keras():
     """Layers are named from zero, and every test draws the same numbers."""
+    import keras
+
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
 
@@ -90,6 +97,8 @@ def mark_quick_on_torch(items):
     `quick_on_torch(n)` leaves the first `n` cases of each test as they are, and
     `every_backend` all cases of a test in a file that has the mark.
     """
+    import keras
+
     if keras.backend.backend() == "torch":
         return
     seen = collections.Counter()
@@ -110,4 +119,7 @@ def distinct(values):
 
 
 def pytest_report_header():
-    return f"keras {keras.__version__} on {keras.backend.backend()}"
+    installed = {d.name for d in importlib.metadata.distributions()}
+    name = "keras-nightly" if "keras-nightly" in installed else "keras"
+    version = importlib.metadata.version(name)
+    return f"{name} {version} on {os.environ['KERAS_BACKEND']}"
