@@ -29,7 +29,8 @@ def check_different(labels: Iterable[str]) -> None:
     if twice:
         raise ValueError(
             "Expected different weightings, or a dict of label to "
-            f"weighting. Received: more than one {twice}"
+            f'weighting, such as {{"first": {twice[0]!r}, "second": ...}}. '
+            f"Received: more than one {twice}"
         )
 
 

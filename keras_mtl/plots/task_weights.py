@@ -93,8 +93,8 @@ def _mark_runaways(
     if large:
         name = max(large, key=large.__getitem__)
         notes.append(
-            f"× {_and_others(name, large)}: {_rounded(large[name])} times the "
-            "median of the others"
+            f"× {_and_others(name, large)}: {_rounded(large[name])} times "
+            "the others"
         )
     if broken:
         name = min(broken, key=broken.__getitem__)
