@@ -108,6 +108,9 @@ class TaskProgress(keras.callbacks.ProgbarLogger):
     def _draw(self, now, logs, is_last):
         head = self._head(now, is_last)
         columns = shutil.get_terminal_size().columns - 1
+        if self.verbose != 1:
+            # One line an epoch, often in a file: it may take several rows.
+            columns *= 4
         text = self._text(columns, len(head) + 3, logs, is_last)
         line = f"{head} - {text}"
         if self.verbose != 1:
