@@ -27,3 +27,12 @@ __all__ = [
     "testing",
     "weightings",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Says where a class is that was looked for in the package itself."""
+    hint = ""
+    for module in (weightings, callbacks, metrics, selection, models, agents):
+        if name in module.__all__:
+            hint = f". Type {module.__name__}.{name}"
+    raise AttributeError(f"module 'keras_mtl' has no attribute {name!r}{hint}")

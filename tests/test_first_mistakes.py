@@ -323,3 +323,12 @@ def test_too_few_steps_for_a_policy():
 def test_a_sampler_in_place_of_its_log():
     with raises("such as `sampler.log` of a `TaskSampler`", "TaskSampler"):
         selection.counterfactual_policy(sampler())
+
+
+@pytest.mark.any_backend
+def test_a_class_is_looked_for_in_the_package_itself():
+    with pytest.raises(AttributeError, match=r"keras_mtl.weightings.NashMTL$"):
+        keras_mtl.NashMTL  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nothing'$"):
+        keras_mtl.nothing  # noqa: B018
+    assert not hasattr(keras_mtl, "NashMTL")
