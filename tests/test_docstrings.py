@@ -24,7 +24,7 @@ def examples():
         try:
             module = importlib.import_module(info.name)
         except ImportError:
-            # TF-Agents is an extra, for TensorFlow, and a backend may be absent.
+            # TF-Agents is an extra, for TensorFlow. A backend may be absent.
             assert info.name == prefix + "agents.tf_agents" or (
                 info.name.startswith(prefix + "training.")
                 and info.name.split(".")[2] in BACKENDS
