@@ -17,6 +17,14 @@ def text_of(page):
     return (ROOT / page).read_text(encoding="utf-8")
 
 
+def small_model(tasks="ab", features=None):
+    """Returns a model with one output for each task, not yet compiled."""
+    inputs = keras.Input((3,))
+    shared = keras.layers.Dense(features)(inputs) if features else inputs
+    outputs = {task: keras.layers.Dense(1)(shared) for task in tasks}
+    return keras_mtl.MultiTaskModel(inputs, outputs)
+
+
 def examples(page):
     return re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)
 
@@ -64,9 +72,7 @@ def test_opening_example_runs_as_it_is_pasted(capsys, recwarn):
 def test_serving(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example = examples("docs/serving.md")[0].splitlines()
-    inputs = keras.Input((3,))
-    outputs = {task: keras.layers.Dense(1)(inputs) for task in "ab"}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model()
     model.compile("adam", loss="mse")
     for line in example:
         is_onnx = "onnx" in line
@@ -83,11 +89,8 @@ def test_serving(tmp_path, monkeypatch):
 @pytest.mark.quick_on_torch
 def test_ways_to_give_a_weighting():
     example = examples("docs/training.md")[0]
-    inputs = keras.Input((3,))
-    features = keras.layers.Dense(4)(inputs)
     tasks = ("seg", "depth")
-    outputs = {name: keras.layers.Dense(1)(features) for name in tasks}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model(tasks, features=4)
 
     class Data(keras.utils.PyDataset):
         def __len__(self):
@@ -115,10 +118,7 @@ def test_watching_a_training(tmp_path, monkeypatch, capsys):
     pytest.importorskip("tensorboard")
     monkeypatch.chdir(tmp_path)
     example = examples("docs/training.md")[2]
-    inputs = keras.Input((3,))
-    features = keras.layers.Dense(4)(inputs)
-    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model(features=4)
     model.compile("adam", loss="mse")
     x = np.ones((4, 3), "float32")
     labels = {name: x[:, :1] for name in "ab"}
@@ -141,16 +141,10 @@ def test_comparing(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     example = examples("docs/comparing.md")[0].replace("epochs=20", "epochs=2")
-
-    def build():
-        inputs = keras.Input((3,))
-        outputs = {name: keras.layers.Dense(1)(inputs) for name in "ab"}
-        return keras_mtl.MultiTaskModel(inputs, outputs)
-
     example = example.replace('"igb_v1", "nash_mtl"', '"igb_v1"')
     x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
     y = {name: x[:, i : i + 1] for i, name in enumerate("ab")}
-    names = {"build": build, "x": x, "y": y, "x_test": x, "y_test": y}
+    names = {"build": small_model, "x": x, "y": y, "x_test": x, "y_test": y}
     exec(example, {**names, "losses": "mse", "keras_mtl": keras_mtl})
     assert "igb_v1" in capsys.readouterr().out
 
@@ -159,12 +153,10 @@ def test_comparing(tmp_path, monkeypatch, capsys):
 def test_choosing_the_best_epoch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example = examples("docs/comparing.md")[1]
-    inputs = keras.Input((3,))
-    outputs = {t: keras.layers.Dense(1)(inputs) for t in ("seg", "depth")}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model(("seg", "depth"))
     model.compile("adam", loss="mse", metrics={"depth": "mae"})
     x = np.ones((4, 3), "float32")
-    y = {task: x[:, :1] for task in outputs}
+    y = {task: x[:, :1] for task in model.tasks}
     names = {"x": x, "y": y, "x_val": x, "y_val": y, "model": model}
     exec(example, {**names, "keras": keras, "keras_mtl": keras_mtl})
     assert (tmp_path / "best.keras").exists()
@@ -173,10 +165,7 @@ def test_choosing_the_best_epoch(tmp_path, monkeypatch):
 @pytest.mark.quick_on_torch
 def test_watching_conflicts():
     example = examples("docs/comparing.md")[2]
-    inputs = keras.Input((3,))
-    features = keras.layers.Dense(4)(inputs)
-    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model(features=4)
     model.compile("adam", loss="mse")
     x = np.ones((4, 3), "float32")
     y = {name: x[:, :1] for name in "ab"}
@@ -192,12 +181,7 @@ def test_task_selection(monkeypatch):
     pytest.importorskip("cma")
     pytest.importorskip("matplotlib")
     (example,) = examples("docs/task_selection.md")
-    inputs = keras.Input((3,))
-    features = keras.layers.Dense(4)(inputs)
-    outputs = {
-        name: keras.layers.Dense(1)(features) for name in ("cola", "sst2")
-    }
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model(("cola", "sst2"), features=4)
     model.compile("sgd", loss="mse")
     x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
     names = {
@@ -217,9 +201,7 @@ def test_task_selection(monkeypatch):
 def test_a_training_that_is_killed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (example,) = examples("docs/resuming.md")
-    inputs = keras.Input((3,))
-    outputs = {name: keras.layers.Dense(1)(inputs) for name in "ab"}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model()
     model.compile("adam", loss="mse")
     x = np.ones((4, 3), "float32")
     y = {name: x[:, :1] for name in "ab"}
@@ -239,9 +221,7 @@ def test_the_graph_in_tensorboard(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = text_of("docs/training.md")
     (code,) = re.findall(r"`(keras.callbacks.TensorBoard\(\".*)`", text)
-    inputs = keras.Input((3,))
-    outputs = {name: keras.layers.Dense(1)(inputs) for name in "ab"}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model()
     eval(code, {"keras": keras, "model": model})
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(b"graph_keras_model" in path.read_bytes() for path in files)
@@ -249,9 +229,7 @@ def test_the_graph_in_tensorboard(tmp_path, monkeypatch):
 
 @pytest.mark.quick_on_torch
 def test_early_stopping_restores_the_network_alone():
-    inputs = keras.Input((3,))
-    outputs = {name: keras.layers.Dense(1)(inputs) for name in "ab"}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model = small_model()
     model.compile("sgd", loss="mse", weighting="uncertainty")
     x = np.ones((4, 3), "float32")
     states = []
