@@ -283,6 +283,25 @@ def test_a_weighting_by_position(weighting):
 
 
 @pytest.mark.once
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "abbreviation, name",
+    [("UW", "uncertainty"), ("SI", "scale_invariant"), ("rlw", "random")],
+)
+def test_what_papers_call_a_weighting(abbreviation, name):
+    with raises(f"Unknown weighting: '{abbreviation}'. Did you mean '{name}'?"):
+        weightings.get(abbreviation)
+
+
+@pytest.mark.once
+def test_an_argument_that_a_weighting_does_not_have():
+    with raises("'gradients'", "update_evry=5. Did you mean `update_every`?"):
+        weightings.NashMTL(update_evry=5)
+    with raises("Expected arguments of DWA:", "'temperature'", "T=2.0."):
+        weightings.DWA(T=2.0)
+    assert weightings.DWA(name="mine", trainable=False).name == "mine"
+
+
 def test_arguments_that_are_no_weightings():
     model = keras_mtl.MultiTaskModel(*graph())
     metrics = {"a": ["mae"], "b": ["mae"]}

@@ -5,9 +5,11 @@ such, so that it can be saved in a configuration. It raises a `ValueError` that
 says what is expected and what was received.
 """
 
+import difflib
 import math
 import numbers
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -144,6 +146,29 @@ def sizes(name: str, values: Any) -> list[int]:
     if not all(_is_integer(value) and value >= 1 for value in values):
         raise _error(name, values, expected)
     return [int(value) for value in values]
+
+
+def known_arguments(
+    kind: str,
+    received: Mapping[str, Any],
+    names: Collection[str],
+    others: Collection[str] = (),
+) -> None:
+    """Checks the names of arguments that a constructor passes on.
+
+    Args:
+        kind: What is made, for the error.
+        received: Dict of the arguments.
+        names: Names that are its own.
+        others: Names that are known, and not worth a mention.
+    """
+    for name in set(received) - set(names) - set(others):
+        nearest = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
+        raise ValueError(
+            f"Expected arguments of {kind}: {sorted(names)}. "
+            f"Received: {name}={received[name]!r}.{hint}"
+        )
 
 
 def one_per_task(name: str, values: Any, num_tasks: int) -> None:

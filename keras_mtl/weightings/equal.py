@@ -10,6 +10,7 @@ from keras_mtl.weightings.weighting import Weighting
     package="keras_mtl",
     paper="Equal weighting, the sum of the losses",
     when="The baseline to compare with; enough if no task suffers.",
+    abbreviation="EW",
 )
 class Equal(Weighting):
     """Weights every task by 1: plain Keras.

@@ -12,6 +12,7 @@ from keras_mtl.weightings.weighting import Weighting
     paper="Chennupati et al., MultiNet++",
     year=2019,
     when="As scale_invariant; the steps shorten as the losses fall.",
+    abbreviation="GLS",
 )
 class GeometricMean(Weighting):
     """Geometric loss strategy (GLS): minimises the geometric mean M of losses.

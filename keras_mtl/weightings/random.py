@@ -16,6 +16,7 @@ from keras_mtl.weightings.weighting import Weighting
     paper="Lin et al., Reasonable Effectiveness of Random Weighting",
     year=2022,
     when="A control: a method that helps should beat random weights.",
+    abbreviation="RLW",
 )
 class Random(Weighting):
     """Random loss weighting: w = T softmax(z) with z standard normal.

@@ -20,6 +20,7 @@ def register(
     year: int | None = None,
     cost: str | None = None,
     when: str = "",
+    abbreviation: str | None = None,
 ) -> Callable[[type], type]:
     """Returns a decorator that gives a class of weightings a name.
 
@@ -36,6 +37,8 @@ def register(
         cost: What a step costs, for the table. By default one backward pass
             for loss balancing and `T` for gradient balancing.
         when: When to use the method, in one line, for the list and the table.
+        abbreviation: What the tables of papers call the method, if that is
+            another word. Whoever types it is told the name.
 
     Returns:
         Decorator of a class that inherits from `Weighting`.
@@ -52,7 +55,13 @@ def register(
     >>> keras_mtl.weightings.get("squared_inverse")(np.array([0.5, 2.0]))
     [4.0, 0.25]
     """
-    facts = {"paper": paper, "year": year, "cost": cost, "when": when}
+    facts = {
+        "paper": paper,
+        "year": year,
+        "cost": cost,
+        "when": when,
+        "abbreviation": abbreviation,
+    }
     return WEIGHTINGS.register(name, package, **facts)
 
 

@@ -10,6 +10,7 @@ from keras_mtl.weightings.weighting import Weighting
     paper="Navon et al., Multi-Task Learning as a Bargaining Game",
     year=2022,
     when="The losses differ in unit or scale: the simplest remedy.",
+    abbreviation="SI",
 )
 class ScaleInvariant(Weighting):
     """Minimises the sum of the logarithms of the losses: w = 1 / L.

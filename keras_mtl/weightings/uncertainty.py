@@ -18,6 +18,7 @@ FORMS = {"regression": 0.5, "classification": 1.0}
     paper="Kendall et al., Multi-Task Learning Using Uncertainty",
     year=2018,
     when="Tasks differ in scale or noise; the weights are learned.",
+    abbreviation="UW",
 )
 class Uncertainty(TrainedScales):
     """Weights a task by its learned homoscedastic uncertainty σ².

@@ -17,6 +17,8 @@ from keras_mtl.backend.numerics import inverse
 from keras_mtl.backend.snapshot import Snapshot
 from keras_mtl.weightings.outliers import within_reach
 
+LAYER_ARGUMENTS = inspect.signature(keras.layers.Layer.__init__).parameters
+
 # The number of a task's losses from which `floor` knows its scale.
 FIRST_LOSSES = 100.0
 
@@ -94,6 +96,8 @@ class Weighting(keras.layers.Layer):
         # The weights decide the balance of gradients of all magnitudes:
         # float32 also where the network computes in float16.
         kwargs.setdefault("dtype", "float32")
+        names, of_layers = self._argument_names(), LAYER_ARGUMENTS
+        checks.known_arguments(type(self).__name__, kwargs, names, of_layers)
         super().__init__(**kwargs)
         self.scale_invariant = checks.boolean(
             "scale_invariant", scale_invariant
@@ -339,18 +343,23 @@ class Weighting(keras.layers.Layer):
 
     def get_config(self) -> dict:
         # As in scikit-learn, each argument of the constructor is an attribute.
-        names = {
-            name
-            for cls in type(self).__mro__
-            if issubclass(cls, Weighting)
-            for name in inspect.signature(cls.__init__).parameters
-        } - {"self", "kwargs"}
-        arguments = {name: self._argument(name) for name in sorted(names)}
+        names = sorted(self._argument_names())
+        arguments = {name: self._argument(name) for name in names}
         for name, value in self.implied_arguments.items():
             if arguments.get(name) == value:
                 del arguments[name]
         serialize = keras.saving.serialize_keras_object
         return {**super().get_config(), **serialize(arguments)}
+
+    @classmethod
+    def _argument_names(cls) -> set[str]:
+        """Names the arguments of the constructor but those of all layers."""
+        return {
+            name
+            for base in cls.__mro__
+            if issubclass(base, Weighting)
+            for name in inspect.signature(base.__init__).parameters
+        } - {"self", "args", "kwargs"}
 
     def _argument(self, name):
         """Returns the value of an argument of the constructor."""
