@@ -21,6 +21,9 @@ FUZZED := $(if $(filter torch,$(BACKENDS)),torch,$(LAST))
 TESTED := $(VENV)/$(if $(filter nightly,$(KERAS)),.$(NIGHTLY),.test)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# What pytest makes of the tests' modules is kept for the next worker.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-slow lint format notebooks release-check clean
 
 help:

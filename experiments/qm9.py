@@ -35,6 +35,7 @@ from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing
 
 TASKS = qm9.TASKS
+MOLECULES = 5000
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
 # The loss-balancing methods of table 2, and what else balances losses here.
@@ -193,7 +194,7 @@ def save(result, baseline, arguments):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--molecules", type=int, default=5000)
+    parser.add_argument("--molecules", type=int, default=MOLECULES)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(

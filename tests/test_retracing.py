@@ -33,8 +33,8 @@ METHODS["every second step"] = weightings.NashMTL(update_every=2)
 METHODS.pop("igb_v2")
 # One of each kind of state, and what a step does beside the weights.
 FEW = {
-    *("uncertainty", "dwa", "igb_v1", "bandit_mtl", "famo", "go4align"),
-    *("gradnorm", "pcgrad", "chain", "features", "every second step"),
+    *("uncertainty", "dwa", "famo", "gradnorm"),
+    *("pcgrad", "chain", "features", "every second step"),
 }
 
 

@@ -23,10 +23,10 @@ FLOOR = 0.1
 FOLLOWING = {
     "scale_invariant": {},
     "igb_v1": {},
-    "igb_v2": {"agent": "keras", "seed": 0},
-    "geometric_mean": {},
     "famo": {},
+    "geometric_mean": {},
     "go4align": {},
+    "igb_v2": {"agent": "keras", "seed": 0},
     "imtl_l": {},
     "uncertainty": {},
     "dwa": {"scale_invariant": True},
@@ -44,7 +44,6 @@ def weights_of(weighting, steps):
     return np.stack([call(row) for row in np.asarray(steps, "float32")])
 
 
-@pytest.mark.every_backend
 @pytest.mark.quick_on_torch(3)
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_bounds_the_weight_of_a_loss_that_comes_close_to_zero(name):
