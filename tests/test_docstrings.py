@@ -69,7 +69,8 @@ def assert_is(value, want):
     except (SyntaxError, NameError):  # It is no number, and shown by its class.
         assert repr(value) == want.strip()
         return
-    if isinstance(expected, (list, float, np.ndarray)):
+    is_text = np.asarray(expected).dtype.kind == "U"
+    if isinstance(expected, (list, float, np.ndarray)) and not is_text:
         value = keras.ops.convert_to_numpy(value)
         assert value.shape == np.shape(expected)
         np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -87,8 +88,9 @@ def assert_is(value, want):
         (np.float32([1, 2]), "array([1., 3.], dtype=float32)\n"),
         (object(), "<NashMTL name=nash_mtl, built=False>\n"),
         ("nash", "'mgda'\n"),
+        (["nash"], "['mgda']\n"),
     ],
-    ids=["nothing", "float", "shape", "array", "instance", "text"],
+    ids=["nothing", "float", "shape", "array", "instance", "text", "texts"],
 )
 def test_other_values_are_seen(value, want):
     with pytest.raises(AssertionError):
