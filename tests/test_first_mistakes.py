@@ -1,5 +1,6 @@
 """The mistakes of a beginner, and that what is said tells what to type."""
 
+import functools
 import re
 import sys
 import types
@@ -101,10 +102,15 @@ def test_validation_data_of_tensorflow_without_labels():
 
 
 def test_validation_batches_without_labels():
-    # They come one by one: that of the first epoch is the first one seen.
-    with raises("Expected validation labels for all tasks", "Missing: ['b']"):
+    missing = "Expected validation labels for all tasks", "Missing: ['b']"
+    fit = functools.partial(compiled().fit, X, Y, verbose=0)
+    with raises(*missing):
         data = Batches({"a": Y["a"]})
-        compiled().fit(X, Y, validation_data=data, verbose=0)
+        fit(validation_data=data, callbacks=[NoStep()])
+    with raises(*missing):
+        # What a generator yields is seen when it is its turn.
+        batches = ((X, {"a": Y["a"]}) for _ in range(2))
+        fit(validation_data=batches, validation_steps=1)
     with raises("Expected labels for all tasks", "Missing: ['b']"):
         compiled().evaluate(X, {"a": Y["a"]}, verbose=0)
 

@@ -73,9 +73,9 @@ def is_weighting(value):
 def check_validation_data(model, data):
     """Raises an error if labels of the validation data are missing.
 
-    Only what `fit` will look at anyway is looked at: arrays, and the
-    specification of a data set of TensorFlow. Other data would have to be
-    begun, which may change them.
+    Arrays are looked at, the specification of a data set of TensorFlow, and
+    the first batch of a `PyDataset`. Other data would have to be begun, which
+    may change them.
 
     Args:
         model: `MultiTaskModel`.
@@ -121,8 +121,12 @@ def check_validation_data_of_task(task, data):
 
 
 def _spec_of(data):
-    """Returns the specification of a `tf.data.Dataset`, others as they are."""
-    return data.element_spec if is_tf_dataset(data) else data
+    """Returns what a batch looks like, arrays as they are."""
+    if is_tf_dataset(data):
+        return data.element_spec
+    if isinstance(data, keras.utils.PyDataset) and data.num_batches != 0:
+        return data[0]
+    return data
 
 
 def in_own_order(arguments):
