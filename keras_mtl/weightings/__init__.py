@@ -15,11 +15,17 @@ from keras_mtl.weightings.equal import Equal
 from keras_mtl.weightings.scale_invariant import ScaleInvariant
 from keras_mtl.weightings.random import Random
 from keras_mtl.weightings.uncertainty import Uncertainty
+from keras_mtl.weightings.uw_so import UWSO
 from keras_mtl.weightings.dwa import DWA
+from keras_mtl.weightings.softadapt import SoftAdapt
+from keras_mtl.weightings.relobralo import ReLoBRaLo
 from keras_mtl.weightings.geometric_mean import GeometricMean
 from keras_mtl.weightings.imtl_l import IMTLL
 from keras_mtl.weightings.tchebycheff import Tchebycheff
 from keras_mtl.weightings.smooth_tchebycheff import SmoothTchebycheff
+from keras_mtl.weightings.cosmos import COSMOS
+from keras_mtl.weightings.pbi import PBI
+from keras_mtl.weightings.ldc_mtl import LDCMTL
 from keras_mtl.weightings.constant import Constant
 from keras_mtl.weightings.igb_v1 import IGBv1
 from keras_mtl.weightings.igb_v2 import IGBv2
@@ -56,6 +62,7 @@ __all__ = [
     "AlignedMTL",
     "BanditMTL",
     "CAGrad",
+    "COSMOS",
     "CRMOGM",
     "Chain",
     "ConFIG",
@@ -78,22 +85,27 @@ __all__ = [
     "IMTLG",
     "IMTLL",
     "Krum",
+    "LDCMTL",
     "MGDA",
     "Mean",
     "Measurement",
     "MoCo",
     "MoDo",
     "NashMTL",
+    "PBI",
     "PCD",
     "PCGrad",
     "Random",
+    "ReLoBRaLo",
     "SDMGrad",
     "ScaleInvariant",
     "SmoothTchebycheff",
+    "SoftAdapt",
     "Sum",
     "Tchebycheff",
     "TrimmedMean",
     "UPGrad",
+    "UWSO",
     "Uncertainty",
     "Weighting",
     "get",

@@ -65,3 +65,12 @@ def steps(num_tasks=5, size=12, count=20):
     jacobians = scales * rng.normal(size=(count, num_tasks, size))
     # What float32 holds: else another problem is solved.
     return jacobians.astype("float32").astype("float64")
+
+
+def torch_weights(scalarizer, losses):
+    """Returns the gradient of one of TorchJD's scalarizers."""
+    import torch
+
+    losses = torch.tensor(losses, dtype=torch.float32, requires_grad=True)
+    scalarizer(losses).backward()
+    return losses.grad.numpy()

@@ -1,0 +1,85 @@
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from keras_mtl.backend import checks
+from keras_mtl.backend.numerics import TINY
+from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.registry import register
+from keras_mtl.weightings.weighting import Weighting
+
+
+@register(
+    "cosmos",
+    package="keras_mtl",
+    paper="Ruchte and Grabocka, Scalable Pareto Front Approximation",
+    year=2021,
+    when="Losses should stand in a ratio that you choose.",
+)
+class COSMOS(Weighting):
+    """COSMOS: a weighted sum that rewards losses along the preference.
+
+    The objective is r · L − λ cos(r, L), with r the preference; the weights are
+    its gradient. The cosine asks for losses in the ratio of r. Of the paper's
+    method it is the objective for one preference: there, a network takes r as
+    an input as well, and r is drawn anew for each batch.
+
+    A weight may be negative: a loss that is small for its preference may rise.
+    A task without a label takes no part, and has weight 0.
+
+    Args:
+        preference: List of `T` positive floats r, or `None`: 1 / T each.
+        similarity: λ, what the cosine counts; the paper's are 0.01 to 8,
+            depending on the data.
+        **kwargs: See `Weighting`.
+
+    Example:
+
+    >>> cosmos = keras_mtl.weightings.COSMOS(similarity=1.0)
+    >>> cosmos(np.array([3.0, 4.0]))
+    [0.4773726, 0.5169706]
+
+    Reference:
+        - [Ruchte and Grabocka, 2021](https://arxiv.org/abs/2103.13392),
+          equation 5.
+    """
+
+    def __init__(
+        self,
+        preference: Sequence[float] | None = None,
+        similarity: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if preference is not None:
+            preference = checks.numbers_of(
+                "preference",
+                preference,
+                "a list of positive numbers, one per task",
+                lambda value: value > 0,
+            )
+        self.preference = preference
+        self.similarity = checks.non_negative("similarity", similarity)
+
+    def build_state(self, num_tasks: int) -> None:
+        checks.one_per_task("preference", self.preference, num_tasks)
+
+    def compute_weights(self, losses: Tensor) -> Tensor:
+        labelled = ops.not_equal(losses, 0.0)
+        preference = ops.ones((self.num_tasks,)) / self.num_tasks
+        if self.preference is not None:
+            preference = ops.convert_to_tensor(self.preference, "float32")
+        preference = ops.where(labelled, preference, 0.0)
+        # Unit vectors: the squares of large losses leave the range of float32.
+        largest = ops.maximum(ops.max(ops.abs(losses)), TINY)
+        length = ops.sqrt(ops.sum(ops.square(losses / largest)))
+        length = ops.maximum(length, TINY)
+        unit = losses / largest / length
+        norm = ops.sqrt(ops.sum(ops.square(preference)))
+        wanted = preference / ops.maximum(norm, TINY)
+        # The gradient of the cosine is at a right angle to the losses.
+        turn = wanted - ops.sum(wanted * unit) * unit
+        turn = turn / largest / length
+        weights = preference - self.similarity * turn
+        return ops.where(labelled, weights, 0.0)
