@@ -56,6 +56,7 @@ from keras_mtl.weightings.moco import MoCo
 from keras_mtl.weightings.modo import MoDo
 from keras_mtl.weightings.cr_mogm import CRMOGM
 from keras_mtl.weightings.pcd import PCD
+from keras_mtl.weightings.gcs import GCS
 # isort: on
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "ExcessMTL",
     "FAMO",
     "FairGrad",
+    "GCS",
     "GO4Align",
     "GeometricMean",
     "GradDrop",

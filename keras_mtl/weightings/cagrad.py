@@ -28,7 +28,7 @@ class CAGrad(GradientWeighting):
 
     Args:
         c: Radius of the ball in units of ‖g₀‖.
-        rescale: 0, 1 or 2.
+        rescale: 0, 1 or 2, or `"sum"` as in `GradientWeighting`.
         **kwargs: See `GradientWeighting` (`gradients`, `shared`,
             `update_every`, `max_norm`, `weigh_heads`).
 
@@ -43,11 +43,14 @@ class CAGrad(GradientWeighting):
           and Algorithm 1.
     """
 
-    def __init__(self, c: float = 0.4, rescale: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, c: float = 0.4, rescale: int | str = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.c = checks.non_negative("c", c)
-        self.rescale = checks.one_of("rescale", rescale, (0, 1, 2))
+        self.rescale = checks.one_of("rescale", rescale, (0, 1, 2, "sum"))
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
-        divisor = (1.0, 1.0 + self.c**2, 1.0 + self.c)[self.rescale]
+        divisors: dict[Any, float] = {1: 1.0 + self.c**2, 2: 1.0 + self.c}
+        divisor = divisors.get(self.rescale, 1.0)
         return conflict_averse(gramian, self.c) / divisor

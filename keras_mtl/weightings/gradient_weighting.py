@@ -13,7 +13,12 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.snapshot import Snapshot
 from keras_mtl.weightings.measurement import Measurement
+from keras_mtl.weightings.measurement import norm_of
 from keras_mtl.weightings.weighting import Weighting
+
+# Smallest norm of a sum, in units of the norms of its parts, at which float32
+# still knows the sum's direction.
+MIN_CANCELLATION = 1e-3
 
 # The arguments of the constructor that `measurement` holds.
 MEASURED = tuple(field.name for field in dataclasses.fields(Measurement))
@@ -51,12 +56,19 @@ class GradientWeighting(Weighting):
             heads, too.
         max_norm: Largest norm of the direction on the shared variables, or
             `None`.
+        rescale: `"sum"`: the direction gets the norm of the plain sum of the
+            gradients, by one factor for all weights, so that a change of the
+            method is no change of the learning rate (docs/findings.md has the
+            norms of the methods). A direction that cancels to nothing, at a
+            Pareto-stationary point, stays as it is. `None`: the length of the
+            method's paper.
     """
 
     needs_gradients = True
     # Whether the direction is the sum of the rows times the weights. If not,
     # the method overrides `combine`.
     is_linear = True
+    implied_arguments = {**Weighting.implied_arguments, "rescale": None}
 
     def __init__(
         self,
@@ -66,6 +78,7 @@ class GradientWeighting(Weighting):
         gramian_batch: float = 1.0,
         weigh_heads: bool = False,
         max_norm: float | None = None,
+        rescale: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -79,14 +92,19 @@ class GradientWeighting(Weighting):
             gradients, shared, update_every, gramian_batch, max_norm
         )
         self.weigh_heads = checks.boolean("weigh_heads", weigh_heads)
-        if not self.is_linear and not self.measurement.is_plain:
+        if rescale is not None:
+            rescale = checks.one_of("rescale", rescale, ("sum",))
+        self.rescale = rescale
+        is_plain = self.measurement.is_plain and rescale is None
+        if not self.is_linear and not is_plain:
             raise ValueError(
                 f"{type(self).__name__} combines the gradients of all shared "
                 "variables in each step, and knows the norm of its direction "
                 "only afterwards: it takes no `shared`, `update_every`, "
-                f"`gramian_batch` or `max_norm`. Received: shared={shared}, "
-                f"update_every={update_every}, gramian_batch={gramian_batch}, "
-                f"max_norm={max_norm}"
+                "`gramian_batch`, `max_norm` or `rescale`. Received: "
+                f"shared={shared}, update_every={update_every}, "
+                f"gramian_batch={gramian_batch}, max_norm={max_norm}, "
+                f"rescale={rescale!r}"
             )
 
     def build(
@@ -104,16 +122,29 @@ class GradientWeighting(Weighting):
         update_every = self.measurement.update_every
         self.steps.assign((self.steps + 1) % update_every)
         if update_every == 1:
-            return self.compute_weights(losses, gramian)
+            return self._rescaled_weights(losses, gramian)
         weights = []
 
         def step():
-            weights.append(self.compute_weights(losses, gramian))
+            weights.append(self._rescaled_weights(losses, gramian))
             return due
 
         # Between updates the model passes a stand-in for the Gramian.
         self._undo_unless(step)
         return ops.where(due, weights[0], old)
+
+    def _rescaled_weights(self, losses, gramian):
+        """Returns the weights, with the norm that `rescale` asks for."""
+        weights = self.compute_weights(losses, gramian)
+        if self.rescale != "sum":
+            return weights
+        norm = norm_of(weights, gramian)
+        norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+        parts = ops.sum(ops.abs(weights) * norms)
+        known = ops.logical_and(norm > MIN_CANCELLATION * parts, norm > 0)
+        factor = norm_of(ops.ones_like(weights), gramian)
+        factor = factor / ops.where(known, norm, 1.0)
+        return ops.where(known, factor, 1.0) * weights
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         """Computes the weights, shape `(T,)`, of finite arguments."""

@@ -83,12 +83,24 @@ class Measurement:
         """
         if self.max_norm is None:
             return ops.ones(())
-        # The norm is a product of two square roots, since the squared norm of a
-        # sum of large gradients leaves the range of float32 before it does.
-        scale = ops.maximum(ops.max(ops.abs(gramian)), TINY)
-        squared = ops.sum(weights * ops.matmul(gramian / scale, weights))
-        norm = ops.sqrt(ops.maximum(squared, 0.0)) * ops.sqrt(scale)
-        return self.clip(norm)
+        return self.clip(norm_of(weights, gramian))
+
+
+def norm_of(weights: Tensor, gramian: Tensor) -> Tensor:
+    """Returns the norm of the sum of the gradients times the weights.
+
+    Args:
+        weights: Float tensor of shape `(T,)`.
+        gramian: Float tensor of shape `(T, T)`.
+
+    Returns:
+        Float32 scalar.
+    """
+    # The norm is a product of two square roots, since the squared norm of a sum
+    # of large gradients leaves the range of float32 before it does.
+    scale = ops.maximum(ops.max(ops.abs(gramian)), TINY)
+    squared = ops.sum(weights * ops.matmul(gramian / scale, weights))
+    return ops.sqrt(ops.maximum(squared, 0.0)) * ops.sqrt(scale)
 
 
 def _layer_names(shared: Any) -> str | list[str]:

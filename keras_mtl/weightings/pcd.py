@@ -8,7 +8,7 @@ from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nonnegative import nonnegative_qp
 from keras_mtl.solvers.nonnegative import unit_gramian
-from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.main_task import MainTaskWeighting
 from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
 
@@ -31,13 +31,13 @@ MAX_AVERAGE = 1e4
     year=2026,
     when="One task comes first, and the others should not lose.",
 )
-class PCD(GradientWeighting):
-    """Priority-constrained descent: the first task leads, no other loses.
+class PCD(MainTaskWeighting):
+    """Priority-constrained descent: the main task leads, no other loses.
 
-    The first key of `loss` is the primary task. With g̃_i the gradients divided
-    by moving averages of their norms, the direction is the d nearest to g̃₁ with
-    g̃_j · d ≥ τ ‖g̃_j‖² for all other tasks, scaled to the norm of g₁. It does
-    not change when a loss is multiplied by a constant.
+    The main task, the paper's primary one, is number 1 here. With g̃_i the
+    gradients divided by moving averages of their norms, the direction is the d
+    nearest to g̃₁ with g̃_j · d ≥ τ ‖g̃_j‖² for all other tasks, scaled to the
+    norm of g₁. It does not change when a loss is multiplied by a constant.
 
     Where no d fulfils all constraints, it is g₁; where g₁ or d is zero, so is
     the direction. A zero gradient (a task without a label in the batch) does
@@ -47,8 +47,9 @@ class PCD(GradientWeighting):
     Args:
         tau: The part τ, in [0, 1], of the progress along a task's own gradient
             that the direction is to make for the task: a number, or a list
-            with one for each task but the first.
+            with one for each task but the main one, in the order of the tasks.
         beta: Decay β, in [0, 1), of the moving average of squared norms.
+        main: Name of the main task, a key of `loss`, or `None`: the first one.
         **kwargs: See `GradientWeighting`.
 
     Example:
@@ -67,9 +68,10 @@ class PCD(GradientWeighting):
         self,
         tau: float | Sequence[float] = 0.02,
         beta: float = 0.999,
+        main: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(main, **kwargs)
         self.tau = checks.number_or_list(
             "tau",
             tau,
@@ -79,13 +81,14 @@ class PCD(GradientWeighting):
         self.beta = checks.fraction("beta", beta, "[0, 1)")
 
     def build_state(self, num_tasks: int) -> None:
+        super().build_state(num_tasks)
         taus = self.tau
         if not isinstance(taus, (list, tuple)):
             taus = [taus] * (num_tasks - 1)
         if len(taus) != num_tasks - 1:
             raise ValueError(
                 "Expected `tau` to have one entry for each of the "
-                f"{num_tasks - 1} tasks after the first. "
+                f"{num_tasks - 1} tasks beside the main one. "
                 f"Received: tau={self.tau}"
             )
         self.taus = [float(value) for value in taus]
@@ -97,14 +100,20 @@ class PCD(GradientWeighting):
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         scales = self._scales(ops.diagonal(gramian))
         scaled = scales[:, None] * gramian * scales
-        weights = self._multipliers(scaled)
+        # The solver has the main task first.
+        main = self.main_index
+        tasks = list(range(self.num_tasks))
+        order = [main, *tasks[:main], *tasks[main + 1 :]]
+        ordered = ops.take(ops.take(scaled, order, axis=0), order, axis=1)
+        weights = self._multipliers(ordered)
+        weights = ops.take(weights, [order.index(i) for i in tasks])
         parts = ops.sqrt(ops.relu(ops.diagonal(scaled)))
         squared = ops.sum(weights * ops.sum(scaled * weights, axis=1))
         nonzero = squared > MIN_CANCELLATION * ops.square(
             ops.sum(weights * parts)
         )
         norm = ops.sqrt(ops.where(nonzero, squared, 1.0))
-        primary_norm = ops.sqrt(ops.relu(gramian[0, 0]))
+        primary_norm = ops.sqrt(ops.relu(gramian[main, main]))
         return ops.where(nonzero, weights * scales * primary_norm / norm, 0.0)
 
     def _scales(self, squared_norms):
@@ -128,7 +137,10 @@ class PCD(GradientWeighting):
         )
 
     def _multipliers(self, gramian):
-        """Returns 1 and the Lagrange multipliers of the other tasks."""
+        """Returns 1 and the Lagrange multipliers of the other tasks.
+
+        The first task is the main one.
+        """
         one = ops.ones((1,))
         if self.num_tasks == 1:
             return one

@@ -96,6 +96,16 @@ def test_a_secondary_loss_may_have_any_scale():
         )
 
 
+def test_any_task_may_be_the_main_one():
+    order = [2, 0, 1, 3]
+    plain, named = PCD([0.1, 0.2, 0.3]), PCD([0.1, 0.2, 0.3], main="c")
+    named.name_tasks(list("abcd"))
+    for jacobian in jacobians():
+        expected = call(plain, *arguments(jacobian[order]))
+        weights = call(named, *arguments(jacobian))
+        np.testing.assert_allclose(weights[order], expected, rtol=1e-5)
+
+
 def test_without_conflict_it_is_the_primary_gradient():
     jacobian = np.abs(jacobians()[0])
     weights = call(PCD(), *arguments(jacobian))
@@ -163,7 +173,7 @@ def test_names_bad_arguments(arguments, message):
 
 
 def test_names_the_length_of_a_wrong_tau():
-    with pytest.raises(ValueError, match=r"the 3 tasks after the first"):
+    with pytest.raises(ValueError, match=r"the 3 tasks beside the main one"):
         PCD(tau=[0.1, 0.1])(*arguments(jacobians()[0]))
 
 
