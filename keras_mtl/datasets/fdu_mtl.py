@@ -10,16 +10,14 @@ Reference:
   those of Blitzer et al. (2007), Maas et al. (2011) and Pang and Lee (2005).
 """
 
-import collections
 import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
+from keras_mtl.datasets import texts
 from keras_mtl.datasets.task_data import TaskData
+from keras_mtl.datasets.texts import LabeledTexts
 
 AMAZON_TASKS = (
     "apparel",
@@ -39,23 +37,18 @@ AMAZON_TASKS = (
 )
 TASKS = (*AMAZON_TASKS, "imdb", "MR")
 
-PADDING, UNKNOWN = 0, 1
+PADDING, UNKNOWN = texts.PADDING, texts.UNKNOWN
 
-
-class Reviews(NamedTuple):
-    """Reviews of one task.
-
-    Attributes:
-        texts: List of `n` strings.
-        labels: Float32 array of shape `(n,)`, 1 for a positive review.
-    """
-
-    texts: list[str]
-    labels: np.ndarray
+# The name of earlier versions.
+Reviews = LabeledTexts
 
 
 def load_reviews(
-    data_dir: str | os.PathLike, tasks: Sequence[str] = TASKS
+    data_dir: str | os.PathLike,
+    tasks: Sequence[str] = TASKS,
+    validation: float | None = None,
+    reviews: int | None = None,
+    seed: int = 0,
 ) -> TaskData:
     """Reads the reviews as they are.
 
@@ -68,6 +61,7 @@ def load_reviews(
     ```python
     train, test = fdu_mtl.load_reviews("fdu_mtl", ["books", "imdb"])
     train["books"].texts[0], train["books"].labels[0]
+    train, validation, test = fdu_mtl.load_reviews("fdu_mtl", validation=0.1)
     ```
 
     Args:
@@ -75,34 +69,35 @@ def load_reviews(
             `<task>.task.test`, of which each line is the label, 0 or 1, a tab
             and the text, in Latin-1.
         tasks: Names of tasks.
+        validation: Share of the training files that becomes the validation
+            split, the one of `load_data`; the reviews are shuffled then. `None`
+            for the two splits of the files, in their order.
+        reviews: Number of reviews per task that are drawn from each file, with
+            `validation`, or `None` for all.
+        seed: Integer that is not negative, draws the reviews.
 
     Returns:
-        A `TaskData` of two splits, `train` and `test`, each a dict of task to
-        `Reviews`, the pair `(texts, labels)`.
+        A `TaskData` of the splits `train`, with `validation` also `validation`,
+        and `test`, each a dict of task to the pair `(texts, labels)`: a list of
+        `n` strings, and a float32 array of shape `(n,)`, 1 for a positive
+        review.
 
     Raises:
         FileNotFoundError: `data_dir` lacks a file.
-        ValueError: There is no such task, or a file has another layout.
+        ValueError: There is no such task, a file has another layout, or a split
+            would be empty.
     """
-    unknown = [task for task in tasks if task not in TASKS]
-    if unknown or not len(tasks) or len({*tasks}) < len(tasks):
-        raise ValueError(
-            f"Expected `tasks` to be different ones of {list(TASKS)}. "
-            f"Received: tasks={tasks}"
-        )
+    texts.check_tasks(tasks, TASKS)
     folder = Path(data_dir).expanduser()
     train, test = {}, {}
     for task in tasks:
         rows = _read(folder / f"{task}.task.test")
-        test[task] = _as_reviews(rows)
-        seen = {text for _, text in rows}
-        labels = {}
-        for label, text in _read(folder / f"{task}.task.train"):
-            if text not in seen:
-                labels.setdefault(text, label)
-        rows = [(label, text) for text, label in labels.items()]
-        train[task] = _as_reviews(rows)
-    return TaskData(train, test=test)
+        test[task] = texts.labeled(rows)
+        train[task] = texts.without(_read(folder / f"{task}.task.train"), rows)
+    data = TaskData(train, test=test)
+    if validation is None:
+        return data
+    return texts.draw_splits(data, TASKS, validation, reviews, seed)
 
 
 def load_texts(
@@ -173,10 +168,10 @@ def load_data(
         max_words: Number of words of a review that are read, from its
             beginning.
         validation: Share of the training files that becomes the validation
-            split.
+            split. That of a task is the same whichever others are loaded.
         reviews: Number of reviews per task that are drawn from each file, or
             `None` for all.
-        seed: Integer, draws the reviews and their order.
+        seed: Integer that is not negative, draws the reviews and their order.
 
     Returns:
         A `TaskData`, which unpacks to `(train, validation, test, vocabulary)`.
@@ -187,34 +182,12 @@ def load_data(
         ValueError: There is no such task, a file has another layout, or a split
             would be empty.
     """
-    rng = np.random.default_rng(seed)
-    splits = {"train": [], "validation": [], "test": []}
-    loaded = load_reviews(data_dir, tasks)
-    for task in tasks:
-        train = _draw(loaded.train[task], reviews, rng)
-        test = _draw(loaded.test[task], reviews, rng)
-        count = round(validation * len(train.texts))
-        if not 0 < count < len(train.texts) or not test.texts:
-            raise ValueError(
-                "Expected enough reviews for each split to have one. Received: "
-                f"{len(train.texts)} reviews for training and validation and "
-                f"{len(test.texts)} for test of {task!r}, "
-                f"validation={validation}"
-            )
-        splits["validation"].append(Reviews(*(x[:count] for x in train)))
-        splits["train"].append(Reviews(*(x[count:] for x in train)))
-        splits["test"].append(test)
-    vocabulary = _vocabulary(splits["train"], vocabulary_size)
-    index = {word: i for i, word in enumerate(vocabulary)}
-    arrays = {
-        split: _as_arrays(parts, tasks, index, max_words, rng)
-        for split, parts in splits.items()
-    }
-    return TaskData(**arrays, info={"vocabulary": vocabulary})
+    loaded = load_reviews(data_dir, tasks, validation, reviews, seed)
+    return texts.as_tokens(loaded, vocabulary_size, max_words, seed)
 
 
 def _read(path):
-    """Returns a list of `(label, text)`."""
+    """Returns a list of `(text, label)`."""
     try:
         # Bytes are read, since in a text file in Latin-1 Python takes more than
         # "\n" for the end of a line.
@@ -235,49 +208,5 @@ def _read(path):
                 "Expected each line to be a label, 0 or 1, a tab and a text. "
                 f"Received: line {number} of {path}, {line[:60]!r}"
             )
-        rows.append((int(label), text.strip()))
+        rows.append((text.strip(), int(label)))
     return rows
-
-
-def _as_reviews(rows):
-    labels = np.array([label for label, _ in rows], "float32")
-    return Reviews([text for _, text in rows], labels)
-
-
-def _draw(reviews, count, rng):
-    order = rng.permutation(len(reviews.texts))[:count]
-    return Reviews([reviews.texts[i] for i in order], reviews.labels[order])
-
-
-def _words(text):
-    return text.lower().split()
-
-
-def _vocabulary(parts, size):
-    # Words that are as frequent as each other are in the order of the alphabet,
-    # so that the cut at `size` depends on the texts alone. scikit-learn's
-    # `CountVectorizer` leaves open which of them `max_features` keeps.
-    counts = collections.Counter(
-        word for part in parts for text in part.texts for word in _words(text)
-    )
-    by_count = sorted(counts, key=lambda word: (-counts[word], word))
-    return ["", "[UNK]", *by_count[: size - 2]]
-
-
-def _as_arrays(parts, tasks, index, max_words, rng):
-    texts = [text for part in parts for text in part.texts]
-    tokens = np.full((len(texts), max_words), PADDING, "int32")
-    for row, text in zip(tokens, texts):
-        words = _words(text)[:max_words]
-        row[: len(words)] = [index.get(word, UNKNOWN) for word in words]
-    targets = {}
-    start = 0
-    for task, part in zip(tasks, parts):
-        targets[task] = np.full((len(texts), 1), np.nan, "float32")
-        targets[task][start : start + len(part.texts), 0] = part.labels
-        start += len(part.texts)
-    order = rng.permutation(len(texts))
-    return (
-        {"tokens": tokens[order]},
-        {task: labels[order] for task, labels in targets.items()},
-    )

@@ -6,6 +6,8 @@ Reference:
   images and labels.
 - [Liu et al., 2019](https://arxiv.org/abs/1803.10704), MTAN, the three tasks
   with 13 classes, and the layout of the files.
+- [Dai et al., 2023](https://proceedings.mlr.press/v216/dai23a.html), IGB,
+  section 4.1: a validation split.
 """
 
 import os
@@ -52,11 +54,16 @@ _KINDS = {
 }
 
 
+# Where the validation split is taken from, and how many images it has.
+SPLITS = {"igb": ("val", 197), "mtan": ("train", 79)}
+
+
 def load_data(
     data_dir: str | os.PathLike,
-    validation: int = 197,
+    validation: int | None = None,
     images: int | None = None,
     seed: int = 0,
+    split: str = "igb",
 ) -> TaskData:
     """Loads NYUv2 in MTAN's layout, as NumPy arrays.
 
@@ -76,40 +83,55 @@ def load_data(
     ```python
     train, validation, test = nyuv2.load_data("nyuv2")
     model.fit(*train, validation_data=validation)
+    train, validation, test = nyuv2.load_data("nyuv2", split="mtan")
     ```
 
     Args:
         data_dir: Folder with `{train,val}/{image,label,depth,normal}/<i>.npy`.
-        validation: Number of the images in `val` that are the validation split,
-            drawn at random; the others are the test split. 197 is that of Dai
-            et al. (2023), 654 images are there in all.
+        validation: Number of images of the validation split, which are drawn at
+            random: 197 by default, or 79 (a tenth) with `split="mtan"`, where
+            0 leaves the split out.
         images: Number of images that are read of `train` and of `val`, or
             `None` for all.
         seed: Integer, draws the validation split.
+        split: `"igb"` is the split of Dai et al. (2023): the 795 images in
+            `train`, and of the 654 in `val` 197 for validation and 457 for the
+            test. `"mtan"` is that of Liu et al. (2019) and most others: all of
+            `val` is the test split, to be looked at once; validation is taken
+            from `train`.
 
     Returns:
         A `TaskData`, which unpacks to `(train, validation, test)`.
 
     Raises:
         FileNotFoundError: `data_dir` has no such files.
-        ValueError: A split would be empty, or a file is not whole, or has
-            another shape or values that are none of those: NaN or infinity, a
-            class above 12, a negative depth.
+        ValueError: `split` is not known, a split would be empty, or a file is
+            not whole, or has another shape or values that are none of those:
+            NaN or infinity, a class above 12, a negative depth.
     """
-    folder = Path(data_dir).expanduser()
-    train = _read_split(folder / "train", images)
-    rest = _read_split(folder / "val", images)
-    count = len(rest[0])
-    if not 0 < validation < count:
+    if split not in SPLITS:
         raise ValueError(
-            "Expected `validation` to leave an image for the test split. "
-            f"Received: validation={validation} of {count} images"
+            f"Expected `split` to be one of {list(SPLITS)}. "
+            f"Received: split={split!r}"
+        )
+    source, default = SPLITS[split]
+    validation = default if validation is None else validation
+    folder = Path(data_dir).expanduser()
+    parts = {
+        name: _read_split(folder / name, images) for name in ("train", "val")
+    }
+    count = len(parts[source][0])
+    least = 0 if source == "train" else 1
+    if not least <= validation < count:
+        raise ValueError(
+            "Expected `validation` to leave an image for the other split from "
+            f"{source!r}. Received: validation={validation} of {count} images"
         )
     order = np.random.default_rng(seed).permutation(count)
+    held_out = _take(parts[source], np.sort(order[:validation]))
+    parts[source] = _take(parts[source], np.sort(order[validation:]))
     return TaskData(
-        train,
-        _take(rest, order[:validation]),
-        _take(rest, order[validation:]),
+        parts["train"], held_out if validation else None, parts["val"]
     )
 
 
@@ -155,7 +177,8 @@ def _numbered_images(folder):
 
 def _read(path):
     with reading(path, "a whole array of numbers, written by `numpy.save`"):
-        array = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            array = np.load(file, allow_pickle=False)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"an array of the type {array.dtype}")
         # A number that is too large is infinity, which is refused.

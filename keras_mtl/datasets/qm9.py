@@ -95,6 +95,8 @@ _PROPERTIES = {
 }
 
 TASKS = tuple(_PROPERTIES)
+# Numbers of molecules for training, validation and test in the papers.
+PAPER_SPLITS = (110_000, 10_000, 10_000)
 
 
 class Statistics(NamedTuple):
@@ -112,7 +114,7 @@ class Statistics(NamedTuple):
 def load_data(
     molecules: int | None = 5000,
     seed: int = 0,
-    splits: Sequence[float] = (0.8, 0.1, 0.1),
+    splits: Sequence[float] | str = (0.8, 0.1, 0.1),
     cache_dir: str | os.PathLike | None = None,
     data_dir: str | os.PathLike | None = None,
 ) -> TaskData:
@@ -136,15 +138,16 @@ def load_data(
     train, validation, test, statistics = qm9.load_data(molecules=5000)
     model.fit(*train, validation_data=validation)
     statistics["homo"].std, statistics["homo"].unit  # (611.6, "meV")
+    data = qm9.load_data(None, splits="papers")
     ```
 
     Args:
         molecules: Number of molecules in the three splits together, or `None`
-            for all.
+            for all; with `splits="papers"`, for 130,000.
         seed: Integer, draws the molecules and their order. With the same seed
             fewer molecules are a subset of more.
-        splits: Relative sizes of training, validation and test split: either
-            fractions or, as in the papers, `(110831, 10000, 10000)`.
+        splits: Relative sizes of training, validation and test split; or
+            `"papers"`, for those of the papers, 110,000, 10,000 and 10,000.
         cache_dir: Folder of the parsed subset. Defaults to `datasets` in
             `$KERAS_HOME`, or in `~/.keras`.
         data_dir: Folder with the CSV files `qm9_part*.csv` in the layout of
@@ -163,6 +166,8 @@ def load_data(
             empty, or a file has another layout, or a row of which a number is
             NaN, infinite or none.
     """
+    if isinstance(splits, str):
+        molecules, splits = _named_splits(molecules, splits)
     paths = _csv_files(data_dir)
     atoms, positions, properties = _load_arrays(
         paths, molecules, seed, cache_dir
@@ -200,6 +205,16 @@ def _csv_files(data_dir):
             f"`qm9_part*.csv`. Received: data_dir={str(data_dir)!r}"
         )
     return paths
+
+
+def _named_splits(molecules, name):
+    if name != "papers":
+        raise ValueError(
+            'Expected `splits` to be "papers" or three positive sizes. '
+            f"Received: splits={name!r}"
+        )
+    count = sum(PAPER_SPLITS) if molecules is None else molecules
+    return count, PAPER_SPLITS
 
 
 def _split_bounds(count, splits):

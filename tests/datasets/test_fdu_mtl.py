@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mtl.datasets import fdu_mtl
+from tests.datasets.real_data import real
 
 pytestmark = pytest.mark.any_backend
 
@@ -120,6 +121,27 @@ def test_splits_are_disjoint_and_complete(data_dir):
     assert len({*texts[0]}) == 30
 
 
+def test_reviews_have_the_splits_of_the_arrays(data_dir):
+    splits = fdu_mtl.load_reviews(data_dir, TASKS, validation=0.25)
+    *arrays, vocabulary = load(data_dir, validation=0.25)
+    assert list(splits.splits) == ["train", "validation", "test"]
+    for split, (_, targets) in zip(splits, arrays):
+        for task in TASKS:
+            own = ~np.isnan(targets[task][:, 0])
+            assert len(split[task].texts) == own.sum()
+    found = {decode(row, vocabulary) for row in arrays[0][0]["tokens"]}
+    texts = [text for part in splits.train.values() for text in part.texts]
+    assert found == {" ".join(text.lower().split()) for text in texts}
+
+
+def test_splits_of_a_task_do_not_depend_on_the_others(data_dir):
+    for alone, both in zip(
+        fdu_mtl.load_reviews(data_dir, ["MR"], validation=0.25),
+        fdu_mtl.load_reviews(data_dir, TASKS, validation=0.25),
+    ):
+        assert alone["MR"].texts == both["MR"].texts
+
+
 def test_vocabulary_is_that_of_the_training_split(data_dir):
     train, _, test, vocabulary = load(data_dir)
     assert vocabulary[:2] == ["", "[UNK]"]
@@ -181,6 +203,16 @@ def test_other_layout(data_dir, broken):
 def test_empty_split(data_dir, arguments):
     with pytest.raises(ValueError, match="each split.*of 'books'"):
         load(data_dir, **arguments)
+
+
+def test_real_reviews():
+    data = fdu_mtl.load_reviews(
+        real("fdu_mtl"), ["MR", "magazines"], validation=0.1
+    )
+    for split in data:
+        for texts, labels in split.values():
+            assert 0.3 < labels.mean() < 0.7 and all(texts)
+    assert [len(split["MR"].texts) for split in data] == [1440, 160, 400]
 
 
 def test_the_form_of_earlier_versions_warns(data_dir):

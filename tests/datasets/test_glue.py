@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from keras_mtl.datasets import glue
+from tests.datasets.real_data import real
 
 pytestmark = pytest.mark.any_backend
 
@@ -18,6 +19,7 @@ HEADERS = {
     "RTE": "index\tsentence1\tsentence2\tlabel",
     "SST-2": "sentence\tlabel",
     "STS-B": "index\tgenre\tsentence1\tsentence2\tscore",
+    "WNLI": "index\tsentence1\tsentence2\tlabel",
 }
 ROWS = {
     "CoLA": ["gj04\t1\t\tOne more.", 'cj99\t0\t*\tOne "more.', "x\t1\t\tOh."],
@@ -36,8 +38,9 @@ ROWS = {
     "RTE": ["0\tA.\tB.\tnot_entailment", "1\tA.\tA.\tentailment"],
     "SST-2": ["great fun \t1", "a cliché . \t0"],
     "STS-B": ["0\tnews\tA.\tB.\t2.750", "1\tnews\tA.\tA.\t5.000"],
+    "WNLI": ["0\tIt is.\tA is.\t1", "1\tIt is.\tB is.\t0"],
 }
-FOLDERS = dict(zip(sorted(glue.TASKS), sorted(ROWS)))
+FOLDERS = dict(zip(sorted(glue.ALL_TASKS), sorted(ROWS)))
 
 
 def write(folder, rows=ROWS, headers=HEADERS):
@@ -115,9 +118,123 @@ def test_other_line_ends(tmp_path):
 
 def test_numbers_of_classes_and_sizes():
     classes = {"stsb": None, "mnli": 3}
-    assert glue.NUM_CLASSES == {t: classes.get(t, 2) for t in glue.TASKS}
+    assert glue.NUM_CLASSES == {t: classes.get(t, 2) for t in glue.ALL_TASKS}
+    assert {*glue.ALL_TASKS} - {*glue.TASKS} == {"wnli"}
     assert glue.SIZES["mnli"] == (392702, 9815)
-    assert sum(train for train, _ in glue.SIZES.values()) == 949_098
+    assert sum(glue.SIZES[task][0] for task in glue.TASKS) == 949_098
+    for task, sizes in glue.SIZES.items():
+        row = [f"`{task}`", *(f"{size:,}" for size in sizes)]
+        assert f"| {' | '.join(row)} |" in glue.__doc__
+
+
+def test_wnli_is_read_where_it_is_asked_for(data_dir):
+    train, dev = glue.load_data(data_dir, ["wnli"])
+    assert train["wnli"].second == ["A is.", "B is."]
+    assert train["wnli"].labels.tolist() == [1, 0]
+    assert dev["wnli"].labels.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "labels, expected", [([0, 0, 1], 0), ([1, 0, 1], 1), ([2, 1], 1)]
+)
+def test_majority(labels, expected):
+    found = glue.majority(labels, 3)
+    assert found.tolist() == 3 * [expected] and found.dtype == "int32"
+    with pytest.raises(ValueError, match="have a class. Received: none"):
+        glue.majority([], 3)
+
+
+def test_validation_from_the_training_files(tmp_path):
+    rows = [f"Text {i}.\t{i % 2}" for i in range(20)]
+    rte = [f"{i}\tA {i}.\tB {i}.\tentailment" for i in range(20)]
+    data_dir = write(tmp_path, {"SST-2": rows, "RTE": rte})
+    tasks = ["sst2", "rte"]
+    data = glue.load_data(data_dir, tasks, validation=0.25)
+    train, validation, dev = data
+    assert list(data.splits) == ["train", "validation", "test"]
+    assert data.test["sst2"][0]["first"] == dev["sst2"].first
+    assert len(dev["sst2"].first) == 19
+    assert len(validation["sst2"].labels) == 5
+    found = train["sst2"].first + validation["sst2"].first
+    assert sorted(found) == sorted(f"Text {i}." for i in range(20))
+    for first, _, labels in (train["sst2"], validation["sst2"]):
+        assert [int(x.split()[1][:-1]) % 2 for x in first] == labels.tolist()
+    assert validation["rte"].second == [
+        text.replace("A", "B") for text in validation["rte"].first
+    ]
+    alone = glue.load_data(data_dir, ["rte"], validation=0.25)
+    assert alone[1]["rte"].first == validation["rte"].first
+    other = glue.load_data(data_dir, tasks, validation=0.25, seed=1)
+    assert other[1]["rte"].first != validation["rte"].first
+    with pytest.raises(ValueError, match="validation=0.01 of 20 .* 'sst2'"):
+        glue.load_data(data_dir, tasks, validation=0.01)
+
+
+def write_test(data_dir, name, text):
+    path = data_dir / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_test_sets(data_dir):
+    write_test(data_dir, "CoLA/test.tsv", "index\tsentence\n0\tAll.\n")
+    pairs = "index\tgenre\tsentence1\tsentence2\n0\tx\tA.\tB.\n"
+    write_test(data_dir, "MNLI/test_mismatched.tsv", pairs)
+    write_test(data_dir, "diagnostic/diagnostic.tsv", pairs)
+    assert glue.load_test(data_dir, ["cola", "mnli_mm", "ax"]) == {
+        "cola": {"first": ["All."]},
+        "mnli_mm": {"first": ["A."], "second": ["B."]},
+        "ax": {"first": ["A."], "second": ["B."]},
+    }
+    write_test(data_dir, "CoLA/test.tsv", "index\tsentence\n0\tA.\n1\n")
+    with pytest.raises(ValueError, match="CoLA/test.tsv .*Received: line 3"):
+        glue.load_test(data_dir, ["cola"])
+    with pytest.raises(FileNotFoundError, match="MNLI and in it test_matched"):
+        glue.load_test(data_dir, ["mnli"])
+    with pytest.raises(ValueError, match="'mnli_mm', 'ax'.*Received: 'snli'"):
+        glue.load_test(data_dir, ["snli"])
+
+
+def test_submission(tmp_path):
+    paths = glue.write_submission(
+        tmp_path / "new", {"mnli": [0, 2], "stsb": [2.5, 6.0], "cola": [1, 0]}
+    )
+    texts = {path.name: path.read_text() for path in paths}
+    assert texts.pop("WNLI.tsv").splitlines() == [
+        "index\tprediction",
+        *(f"{i}\t0" for i in range(146)),
+    ]
+    assert texts == {
+        "MNLI-m.tsv": "index\tprediction\n0\tentailment\n1\tcontradiction\n",
+        "STS-B.tsv": "index\tprediction\n0\t2.500\n1\t5.000\n",
+        "CoLA.tsv": "index\tprediction\n0\t1\n1\t0\n",
+    }
+    (path,) = glue.write_submission(tmp_path, {"wnli": [1]})
+    assert path.read_text() == "index\tprediction\n0\t1\n"
+
+
+@pytest.mark.parametrize(
+    "predictions, message",
+    [
+        ({"mnli_mm": [3, 0]}, r"0 to 2.*Received: \[3\]"),
+        ({"rte": [[0, 1]]}, r"shape \(n,\).*the shape \(1, 2\)"),
+        ({"stsb": [0.0, np.nan]}, r"finite.*Received: \[nan\]"),
+        ({"snli": [0]}, "Received: 'snli'"),
+    ],
+)
+def test_wrong_submissions(tmp_path, predictions, message):
+    with pytest.raises(ValueError, match=message):
+        glue.write_submission(tmp_path / "new", predictions)
+    assert not (tmp_path / "new").exists()
+
+
+def test_real_files():
+    train, validation, dev = glue.load_data(
+        real("glue_data"), ["cola", "rte"], validation=0.1
+    )
+    for task in ("cola", "rte"):
+        sizes = [len(split[task].labels) for split in (train, validation, dev)]
+        assert (sizes[0] + sizes[1], sizes[2]) == glue.SIZES[task]
 
 
 def test_missing_files(data_dir, tmp_path):
@@ -129,8 +246,8 @@ def test_missing_files(data_dir, tmp_path):
 
 
 def test_unknown_task(data_dir):
-    with pytest.raises(ValueError, match="'cola'.*Received: 'wnli'"):
-        glue.load_data(data_dir, ["cola", "wnli"])
+    with pytest.raises(ValueError, match="'cola'.*Received: 'snli'"):
+        glue.load_data(data_dir, ["cola", "snli"])
     with pytest.raises(ValueError, match="Received: 'CoLA'"):
         glue.score("CoLA", [1], [1])
 

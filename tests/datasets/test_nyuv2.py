@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mtl.datasets import nyuv2
+from tests.datasets.real_data import real
 
 pytestmark = pytest.mark.any_backend
 
@@ -54,6 +55,47 @@ def test_splits(data_dir):
     assert numbers(other) != numbers(validation)
     train, _, test = nyuv2.load_data(data_dir, validation=1, images=3)
     assert (numbers(train), len(numbers(test))) == ([0, 1, 2], 2)
+
+
+def test_split_of_mtan(data_dir):
+    train, validation, test = nyuv2.load_data(
+        data_dir, validation=3, split="mtan"
+    )
+    assert numbers(test) == [*range(5)]
+    assert len(numbers(validation)) == 3
+    assert sorted(numbers(validation) + numbers(train)) == [*range(11)]
+    data = nyuv2.load_data(data_dir, validation=0, split="mtan")
+    assert list(data.splits) == ["train", "test"]
+    assert [numbers(part) for part in data] == [[*range(11)], [*range(5)]]
+    with pytest.raises(ValueError, match="'igb', 'mtan'.*split='val'"):
+        nyuv2.load_data(data_dir, split="val")
+    with pytest.raises(ValueError, match="Received: validation=11 of 11"):
+        nyuv2.load_data(data_dir, validation=11, split="mtan")
+
+
+def test_default_sizes_are_those_of_the_papers(monkeypatch):
+    sizes = {"train": 795, "val": 654}
+
+    def read(folder, count):
+        x = np.arange(sizes[folder.name])
+        return x, {"depth": x}
+
+    monkeypatch.setattr(nyuv2, "_read_split", read)
+    for split, expected in (("igb", [795, 197, 457]), ("mtan", [716, 79, 654])):
+        data = nyuv2.load_data("nyuv2", split=split)
+        assert [len(x) for x, _ in data] == expected
+
+
+def test_real_images():
+    train, validation, test = nyuv2.load_data(
+        real("nyuv2_96x128"), validation=2, images=4
+    )
+    assert [len(x) for x, _ in (train, validation, test)] == [4, 2, 2]
+    images, targets = train
+    assert images.shape[1:] == (96, 128, 3) and 0 <= images.min()
+    assert np.nanmax(targets["segmentation"]) <= 12
+    norms = np.linalg.norm(targets["normal"], axis=-1)
+    np.testing.assert_allclose(norms[np.isfinite(norms)], 1, atol=0.02)
 
 
 def test_arrays(data_dir):

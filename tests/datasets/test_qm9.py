@@ -218,6 +218,21 @@ def test_splits_are_relative_sizes(load, splits, sizes):
     assert [len(split[0]["atoms"]) for split in data[:3]] == sizes
 
 
+def test_splits_of_the_papers(load, monkeypatch):
+    data = load(26, splits="papers")
+    assert [len(split[0]["atoms"]) for split in data[:3]] == [22, 2, 2]
+    assert qm9.PAPER_SPLITS == (110_000, 10_000, 10_000)
+    with pytest.raises(
+        ValueError, match="from 1 to the 40.*: molecules=130000"
+    ):
+        load(None, splits="papers")
+    monkeypatch.setattr(qm9, "PAPER_SPLITS", (30, 4, 5))
+    data = load(None, splits="papers")
+    assert [len(split[0]["atoms"]) for split in data[:3]] == [30, 4, 5]
+    with pytest.raises(ValueError, match="\"papers\" or.*splits='paper'"):
+        load(splits="paper")
+
+
 def test_seed_draws_the_molecules(load, tmp_path):
     first = load(20, seed=3)
     again = load(20, seed=3, cache_dir=tmp_path / "other")

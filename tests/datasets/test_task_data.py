@@ -9,10 +9,14 @@ import pytest
 from keras_mtl.datasets import TaskData
 from keras_mtl.datasets import fdu_mtl
 from keras_mtl.datasets import glue
+from keras_mtl.datasets import multi_mnist
+from keras_mtl.datasets import newsgroups
 from keras_mtl.datasets import nyuv2
 from keras_mtl.datasets import qm9
 from tests.datasets import test_fdu_mtl
 from tests.datasets import test_glue
+from tests.datasets import test_multi_mnist
+from tests.datasets import test_newsgroups
 from tests.datasets import test_nyuv2
 from tests.datasets import test_qm9
 
@@ -34,6 +38,19 @@ def load_glue(folder):
     return glue.load_data(test_glue.write(folder, rows))
 
 
+def load_multi_mnist(folder):
+    return test_multi_mnist.load(test_multi_mnist.write(folder))
+
+
+def load_newsgroups(folder):
+    return test_newsgroups.load(test_newsgroups.write(folder))
+
+
+def load_posts(folder):
+    test_newsgroups.write(folder)
+    return newsgroups.load_posts(folder, test_newsgroups.TASKS)
+
+
 def load_nyuv2(folder):
     return nyuv2.load_data(test_nyuv2.write(folder), validation=2)
 
@@ -53,6 +70,18 @@ LOADERS = {
         *(load_reviews, test_fdu_mtl.TASKS, [TRAIN, TEST], [], False),
     ),
     "glue": (load_glue, glue.TASKS, [TRAIN, VALIDATION], [], False),
+    "multi_mnist": (
+        *(load_multi_mnist, multi_mnist.TASKS),
+        *([TRAIN, VALIDATION, TEST], [], True),
+    ),
+    "newsgroups": (
+        *(load_newsgroups, test_newsgroups.TASKS),
+        *([TRAIN, VALIDATION, TEST], ["vocabulary"], True),
+    ),
+    "newsgroups, posts": (
+        *(load_posts, test_newsgroups.TASKS),
+        *([TRAIN, VALIDATION, TEST], [], False),
+    ),
     "nyuv2": (*(load_nyuv2, nyuv2.TASKS, [TRAIN, VALIDATION, TEST], [], True),),
     "qm9": (
         *(load_qm9, qm9.TASKS),
