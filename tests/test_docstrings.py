@@ -30,8 +30,9 @@ def examples():
         try:
             module = importlib.import_module(info.name)
         except ImportError:
-            # TF-Agents is an extra, for TensorFlow.
-            assert info.name == prefix + "agents.tf_agents"
+            # TF-Agents and TFDS are extras.
+            extras = ("agents.tf_agents", "datasets.tfds_builders")
+            assert info.name.startswith(tuple(prefix + x for x in extras))
             continue
         for test in doctest.DocTestFinder(exclude_empty=True).find(module):
             if test.examples:

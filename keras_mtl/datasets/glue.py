@@ -264,6 +264,28 @@ def load_data(
     )
 
 
+def is_of_pairs(task: str) -> bool:
+    """Whether a task is about pairs of sentences.
+
+    Example:
+
+    >>> from keras_mtl.datasets import glue
+    >>> glue.is_of_pairs("rte")
+    True
+
+    Args:
+        task: One of `ALL_TASKS`.
+
+    Returns:
+        Boolean.
+
+    Raises:
+        ValueError: If the task is not known.
+    """
+    _check_task(task)
+    return len(_TASKS[task].sentences) > 1
+
+
 def _divide(examples, task, share, seed):
     """Returns a share of the examples, and the others in their order."""
     count = len(examples.labels)

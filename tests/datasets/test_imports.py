@@ -37,6 +37,15 @@ def test_data_sets_and_selection_do_not_import_each_other(package, other):
             assert not name.startswith(f"keras_mtl.{other}"), path
 
 
+def test_only_its_builders_import_tensorflow_datasets():
+    builders = PACKAGE / "datasets" / "tfds_builders"
+    for path, tree in trees(PACKAGE).items():
+        if builders not in path.parents:
+            for name in imported(ast.walk(tree)):
+                assert "tensorflow_datasets" not in name, path
+                assert "tfds_builders" not in name, path
+
+
 def test_no_module_needs_what_only_some_functions_use():
     for path, tree in trees(PACKAGE).items():
         for name in imported(tree.body):
