@@ -53,8 +53,8 @@ def load_reviews(
     """Reads the reviews as they are.
 
     Some texts stand twice in a training file, and 485 in both files of a task
-    (163 of magazines). Here, training has each text once, and none of the
-    test's; the test is as it is in the file.
+    (163 of magazines). Here, training has each text once, none of the test's
+    and no empty one; the test is as it is in the file.
 
     Example:
 

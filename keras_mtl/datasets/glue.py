@@ -45,8 +45,6 @@ References:
   selection on the eight tasks, and `wnli` by majority.
 """
 
-import csv
-import io
 import os
 import warnings
 from collections.abc import Mapping
@@ -57,127 +55,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_mtl.backend.files import read_text
 from keras_mtl.backend.files import write
+from keras_mtl.datasets.glue_metrics import METRICS
+from keras_mtl.datasets.glue_reader import find
+from keras_mtl.datasets.glue_reader import parse
+from keras_mtl.datasets.glue_reader import read_rows
+from keras_mtl.datasets.glue_tasks import TABLE
+from keras_mtl.datasets.glue_tasks import TEST_FILES
 from keras_mtl.datasets.task_data import TaskData
 
-
-class _Task(NamedTuple):
-    folder: str
-    sentences: tuple  # the names of their columns
-    label: str
-    classes: tuple | None  # as the files write them; None: a number
-    metrics: tuple
-    sizes: tuple  # of the whole train and dev sets
-    dev: str = "dev.tsv"
-    columns: tuple | None = None  # of files without a header
-
-
-_NUMBERED = ("0", "1")
-_ENTAILMENT = ("entailment", "not_entailment")
-_TASKS = {
-    "cola": _Task(
-        "CoLA",
-        ("sentence",),
-        "label",
-        _NUMBERED,
-        ("matthews",),
-        (8551, 1043),
-        columns=("source", "label", "mark", "sentence"),
-    ),
-    "mnli": _Task(
-        "MNLI",
-        ("sentence1", "sentence2"),
-        "gold_label",
-        ("entailment", "neutral", "contradiction"),
-        ("accuracy",),
-        (392702, 9815),
-        dev="dev_matched.tsv",
-    ),
-    "mrpc": _Task(
-        "MRPC",
-        ("#1 String", "#2 String"),
-        "Quality",
-        _NUMBERED,
-        ("f1", "accuracy"),
-        (3668, 408),
-    ),
-    "qnli": _Task(
-        "QNLI",
-        ("question", "sentence"),
-        "label",
-        _ENTAILMENT,
-        ("accuracy",),
-        (104743, 5463),
-    ),
-    "qqp": _Task(
-        "QQP",
-        ("question1", "question2"),
-        "is_duplicate",
-        _NUMBERED,
-        ("f1", "accuracy"),
-        (363846, 40430),
-    ),
-    "rte": _Task(
-        "RTE",
-        ("sentence1", "sentence2"),
-        "label",
-        _ENTAILMENT,
-        ("accuracy",),
-        (2490, 277),
-    ),
-    "sst2": _Task(
-        "SST-2",
-        ("sentence",),
-        "label",
-        _NUMBERED,
-        ("accuracy",),
-        (67349, 872),
-    ),
-    "stsb": _Task(
-        "STS-B",
-        ("sentence1", "sentence2"),
-        "score",
-        None,
-        ("pearson", "spearman"),
-        (5749, 1500),
-    ),
-    "wnli": _Task(
-        "WNLI",
-        ("sentence1", "sentence2"),
-        "label",
-        _NUMBERED,
-        ("accuracy",),
-        (635, 71),
-    ),
-}
-
-ALL_TASKS = tuple(_TASKS)
+ALL_TASKS = tuple(TABLE)
 # Those that the papers train on.
-TASKS = tuple(task for task in _TASKS if task != "wnli")
+TASKS = tuple(task for task in TABLE if task != "wnli")
 # Numbers of classes; `None` is a regression.
-NUM_CLASSES = {t: x.classes and len(x.classes) for t, x in _TASKS.items()}
+NUM_CLASSES = {t: x.classes and len(x.classes) for t, x in TABLE.items()}
 # Numbers of examples of the whole train and dev sets: files may have fewer.
-SIZES = {task: item.sizes for task, item in _TASKS.items()}
+SIZES = {task: item.sizes for task, item in TABLE.items()}
 
 
-class _TestFile(NamedTuple):
-    source: str  # in `glue_data`
-    submission: str
-    task: str
-
-
-# The files of the test server.
-_TEST_FILES = {
-    name: _TestFile(f"{item.folder}/test.tsv", f"{item.folder}.tsv", name)
-    for name, item in _TASKS.items()
-}
-_TEST_FILES |= {
-    "mnli": _TestFile("MNLI/test_matched.tsv", "MNLI-m.tsv", "mnli"),
-    "mnli_mm": _TestFile("MNLI/test_mismatched.tsv", "MNLI-mm.tsv", "mnli"),
-    "ax": _TestFile("diagnostic/diagnostic.tsv", "AX.tsv", "mnli"),
-}
-TEST_SETS = tuple(_TEST_FILES)
+TEST_SETS = tuple(TEST_FILES)
 # The number of the lines of WNLI's test, and the majority of its training set.
 _WNLI_TEST, _WNLI_MAJORITY = 146, 0
 
@@ -248,8 +144,8 @@ def load_data(
     folder = Path(data_dir).expanduser()
     train, held_out, dev = {}, {}, {}
     for task in tasks:
-        train[task] = _load(folder, _TASKS[task], "train.tsv")
-        dev[task] = _load(folder, _TASKS[task], _TASKS[task].dev)
+        train[task] = _load(folder, TABLE[task], "train.tsv")
+        dev[task] = _load(folder, TABLE[task], TABLE[task].dev)
         if validation is not None:
             held_out[task], train[task] = _divide(
                 train[task], task, validation, seed
@@ -283,7 +179,7 @@ def is_of_pairs(task: str) -> bool:
         ValueError: If the task is not known.
     """
     _check_task(task)
-    return len(_TASKS[task].sentences) > 1
+    return len(TABLE[task].sentences) > 1
 
 
 def _divide(examples, task, share, seed):
@@ -401,7 +297,7 @@ def write_submission(
         rows = [f"{i}\t{line}" for i, line in enumerate(lines)]
         texts[name] = "\n".join(["index\tprediction", *rows, ""])
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / _TEST_FILES[name].submission for name in texts]
+    paths = [folder / TEST_FILES[name].submission for name in texts]
     for path, text in zip(paths, texts.values()):
         write(path, text)
     return paths
@@ -409,7 +305,7 @@ def write_submission(
 
 def _submitted(name, values):
     """Returns predictions as the server reads them."""
-    classes = _TASKS[_TEST_FILES[name].task].classes
+    classes = TABLE[TEST_FILES[name].task].classes
     if classes is None:
         expected = "finite numbers"
         is_valid = np.isfinite(values)
@@ -476,8 +372,8 @@ def metrics(
             f"Received: shapes {labels.shape} and {predictions.shape}"
         )
     return {
-        name: float(_METRICS[name](labels, predictions))
-        for name in _TASKS[task].metrics
+        name: float(METRICS[name](labels, predictions))
+        for name in TABLE[task].metrics
     }
 
 
@@ -507,33 +403,22 @@ def score(task: str, labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def _check_task(task):
-    if task not in _TASKS:
+    if task not in TABLE:
         raise ValueError(
             f"Expected tasks out of {list(ALL_TASKS)}. Received: {task!r}"
         )
 
 
 def _check_test_set(name):
-    if name not in _TEST_FILES:
+    if name not in TEST_FILES:
         raise ValueError(
             f"Expected test sets out of {list(TEST_SETS)}. Received: {name!r}"
         )
 
 
-def _find(folder, name):
-    path = folder / name
-    if not path.exists():
-        raise FileNotFoundError(
-            "Expected `data_dir` to be a folder `glue_data`, with the folder "
-            f"{path.parent.name} and in it {path.name}. Received: "
-            f"data_dir={str(folder)!r}"
-        )
-    return path
-
-
 def _load(folder, task, name):
-    path = _find(folder, f"{task.folder}/{name}")
-    rows, total = _read_rows(path, task)
+    path = find(folder, f"{task.folder}/{name}")
+    rows, total = read_rows(path, task)
     if len(rows) < total:
         warnings.warn(
             f"Left out {total - len(rows)} of the {total} lines of "
@@ -543,7 +428,7 @@ def _load(folder, task, name):
     return Examples(
         *_sentences(rows, task),
         np.array(
-            [_parse(row[task.label], task, path, line) for line, row in rows],
+            [parse(row[task.label], task, path, line) for line, row in rows],
             "int32" if task.classes else "float32",
         ),
     )
@@ -556,11 +441,11 @@ def _sentences(rows, task):
 
 def _load_test(folder, name):
     _check_test_set(name)
-    file = _TEST_FILES[name]
-    path = _find(folder, file.source)
+    file = TEST_FILES[name]
+    path = find(folder, file.source)
     # These files have a header and no labels, whatever those of training have.
-    task = _TASKS[file.task]._replace(label=None, columns=None)
-    rows, total = _read_rows(path, task)
+    task = TABLE[file.task]._replace(label=None, columns=None)
+    rows, total = read_rows(path, task)
     if len(rows) < total:
         whole = {number for number, _ in rows}
         broken = next(i for i in range(2, total + 2) if i not in whole)
@@ -571,112 +456,3 @@ def _load_test(folder, name):
         )
     first, second = _sentences(rows, task)
     return {"first": first} | ({} if second is None else {"second": second})
-
-
-def _read_rows(path, task):
-    """Returns the whole lines as `(number, dict)`, and how many there are."""
-    # MRPC begins with a byte order mark.
-    reader = csv.DictReader(
-        io.StringIO(read_text(path, "utf-8-sig")),
-        task.columns,
-        delimiter="\t",
-        quoting=csv.QUOTE_NONE,
-    )
-    try:
-        _check_columns(reader.fieldnames, path, task)
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise ValueError(
-            f"Expected {path} to have lines with tabs between their fields. "
-            f"Received: line {reader.line_num + 1}, {error}"
-        ) from error
-    # The reader sets None where a line has too few fields, or too many.
-    whole = [(i, x) for i, x in rows if None not in (*x, *x.values())]
-    if not whole:
-        raise ValueError(
-            f"Expected {path} to have lines of {len(reader.fieldnames)} "
-            f"fields. Received: {len(rows)} lines, none of which has as many"
-        )
-    return whole, len(rows)
-
-
-def _check_columns(found, path, task):
-    needed = {*task.sentences, task.label} - {None}
-    if not needed <= {*(found or ())}:
-        raise ValueError(
-            f"Expected {path} to have the columns {sorted(needed)}, with tabs "
-            f"between them. Received: {found}"
-        )
-
-
-def _parse(label, task, path, line):
-    try:
-        if task.classes:
-            return task.classes.index(label)
-        # NaN is not from 0 to 5 either.
-        if 0 <= float(label) <= 5:
-            return float(label)
-    except ValueError:
-        pass
-    expected = "from 0 to 5"
-    if task.classes:
-        expected = f"out of {list(task.classes)}"
-    raise ValueError(
-        f"Expected labels {expected}. "
-        f"Received: {label[:60]!r} in line {line} of {path}"
-    )
-
-
-def _scipy_stats():
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise ImportError(_MISSING.format("SciPy")) from error
-    return stats
-
-
-def _sklearn_metrics():
-    try:
-        from sklearn import metrics
-    except ImportError as error:
-        raise ImportError(_MISSING.format("scikit-learn")) from error
-    return metrics
-
-
-_MISSING = (
-    "The metrics of GLUE need {}, which is not installed. Type `pip install "
-    "scipy scikit-learn`."
-)
-
-
-def _accuracy(labels, predictions):
-    return np.mean(labels == predictions)
-
-
-def _f1(labels, predictions):
-    # Every class but 1 counts as 0, even one that the task does not have.
-    return _sklearn_metrics().f1_score(
-        labels == 1, predictions == 1, zero_division=0.0
-    )
-
-
-def _correlation(name):
-    """Returns the function of SciPy's correlation, 0 where it has none."""
-
-    def correlation(labels, predictions):
-        function = getattr(_scipy_stats(), name)
-        if not np.ptp(labels) or not np.ptp(predictions):
-            return 0.0
-        return function(labels, predictions).statistic
-
-    return correlation
-
-
-_METRICS = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    # Matthews' correlation of two classes is Pearson's.
-    "matthews": _correlation("pearsonr"),
-    "pearson": _correlation("pearsonr"),
-    "spearman": _correlation("spearmanr"),
-}

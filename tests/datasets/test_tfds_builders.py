@@ -29,7 +29,6 @@ from tests.test_documentation import examples
 tfds = pytest.importorskip(
     "tensorflow_datasets", reason="needs the extra `datasets`"
 )
-pytest.importorskip("tensorflow", reason="TensorFlow prepares a data set")
 
 from keras_mtl.datasets import tfds_builders  # noqa: E402
 
@@ -291,6 +290,7 @@ def test_names_are_public():
 # TensorFlow is imported, and a model trained.
 @pytest.mark.slow
 def test_documented_examples(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     test_multi_mnist.write(tmp_path / "data")
@@ -340,6 +340,7 @@ def suite_of_tfds(name, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_passes_the_tests_of_tfds(name, folder):
+    pytest.importorskip("tensorflow")
     pytest.importorskip("dill", reason="the tests of TFDS need it")
     CASES[name].write(folder)
     tests = suite_of_tfds(name, folder)

@@ -1,8 +1,7 @@
 """The data sets of this package, as builders of TensorFlow Datasets.
 
 To import this module makes their names known to `tfds.load` and
-`tfds.data_source`. It needs `tensorflow-datasets`, and TensorFlow where a data
-set is prepared or read as a `tf.data.Dataset`.
+`tfds.data_source`. It needs `tensorflow-datasets`, and `tfds.load` TensorFlow.
 
 | name | configs |
 | --- | --- |

@@ -1,15 +1,11 @@
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 
 from keras_mtl.datasets import newsgroups
-from keras_mtl.datasets import texts
 from keras_mtl.datasets.task_data import TaskData
-from keras_mtl.datasets.tfds_builders.multi_task_builder import MultiTaskBuilder
-from keras_mtl.datasets.tfds_builders.multi_task_builder import label_or_missing
+from keras_mtl.datasets.tfds_builders.text_builder import TextBuilder
 
 
 @dataclasses.dataclass
@@ -27,7 +23,7 @@ class NewsgroupsMtlConfig(tfds.core.BuilderConfig):
     seed: int = 0
 
 
-class NewsgroupsMtl(MultiTaskBuilder):
+class NewsgroupsMtl(TextBuilder):
     """20 Newsgroups as four tasks, each to tell four newsgroups apart.
 
     An example is the `text` of a post, without header, footer and quotes, and
@@ -52,18 +48,8 @@ class NewsgroupsMtl(MultiTaskBuilder):
         ),
     ]
 
-    def _features(self) -> tuple[dict, dict]:
-        tasks = self.builder_config.tasks
-        return {"text": tfds.features.Text()}, {
-            task: label_or_missing() for task in tasks
-        }
-
     def _read(self, folder: Path) -> TaskData:
         config = self.builder_config
         return newsgroups.load_posts(
             folder, config.tasks, config.validation, seed=config.seed
         )
-
-    def _examples(self, split: Any) -> Iterator[dict]:
-        for text, labels in texts.with_labels_of_all(split):
-            yield {"text": text, **labels}
