@@ -21,7 +21,7 @@ USES = {
     "tensorboard": "keras_mtl.callbacks.TaskTensorBoard",
     "onnx": 'model.export(..., format="onnx")',
     "selection": "keras_mtl.selection.counterfactual_policy",
-    "datasets": "the measures of keras_mtl.datasets.glue, other data sets",
+    "datasets": "TensorFlow Datasets, the measures of keras_mtl.datasets.glue",
     "nlp": "texts with KerasHub, as in experiments/glue.py",
     "tf-agents": "the agent of igb_v2 from TF-Agents, on TensorFlow",
 }
