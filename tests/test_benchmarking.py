@@ -447,12 +447,13 @@ def test_printed_table():
         "weighting sum_loss ↓ max_mae ↓ rank ↓ Δm (%) ↓ time"
     )
     assert len({len(line) for line in [header, rule, *rows, last_rule]}) == 1
-    sums = "1.500e-09 ± 5.000e-10"
+    # From three seeds on, half of the interval: 4.303 / sqrt(3) deviations.
+    sums = "1.500e-09 ± 1.242e-09"
     assert rows[0].split("  ")[0] == "equal"
     assert sums in rows[0]
-    assert "13.33 ± 5.77" in rows[0]
+    assert "13.33 ± 14.34" in rows[0]
     assert "+0.0 ± 0.0" in rows[0]
-    assert "3 seeds" in caption
+    assert "± 95 % confidence interval (Student's t) of 3 seeds" in caption
     assert "equal" in caption
 
 

@@ -48,7 +48,8 @@ PACKAGES = (
 FLOORS = (
     ("__init__",),
     ("cli",),
-    ("benchmarking", "callbacks", "plots", "testing"),
+    ("benchmarking",),
+    ("callbacks", "plots", "testing"),
     ("model",),
     ("saving",),
     ("training",),

@@ -2,5 +2,12 @@
 
 from keras_mtl.benchmarking.benchmark import benchmark
 from keras_mtl.benchmarking.result import BenchmarkResult
+from keras_mtl.benchmarking.setting import Setting
+from keras_mtl.benchmarking.single_task_result import SingleTaskResult
 
-__all__ = ["BenchmarkResult", "benchmark"]
+__all__ = [
+    "BenchmarkResult",
+    "Setting",
+    "SingleTaskResult",
+    "benchmark",
+]

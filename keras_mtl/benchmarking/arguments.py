@@ -12,9 +12,8 @@ import keras
 import numpy as np
 
 from keras_mtl.backend.checks import as_list
-
-# Arguments of `compile`, or a function that returns them.
-CompileArgs = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+from keras_mtl.benchmarking.setting import CompileArgs
+from keras_mtl.benchmarking.setting import Setting
 
 
 def renamed_compile_args(
@@ -49,7 +48,10 @@ def renamed_compile_args(
     return compile_args
 
 
-def check_seeds(seeds: Iterable[int]) -> list[int]:
+def check_seeds(
+    seeds: Iterable[int], settings: Mapping[str, Setting]
+) -> list[int]:
+    """Returns the seeds; those of the search of a setting are refused."""
     listed = list(seeds) if isinstance(seeds, Iterable) else []
     if (
         not listed
@@ -60,6 +62,12 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
         raise ValueError(
             "Expected `seeds` to be a list of different integers, 0 or more. "
             f"Received: seeds={seeds}"
+        )
+    searched = sorted({x.search_seed for x in settings.values()} & set(listed))
+    if searched:
+        raise ValueError(
+            "Expected other `seeds` than that of the search that found the "
+            f"settings, which is {searched[0]}. Received: seeds={seeds}"
         )
     return [int(seed) for seed in listed]
 

@@ -2,18 +2,18 @@ import functools
 import os
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 from keras_mtl.benchmarking import arguments
 from keras_mtl.benchmarking import labels
-from keras_mtl.benchmarking.progress import Progress
-from keras_mtl.benchmarking.progress import progress_display
+from keras_mtl.benchmarking import selection
 from keras_mtl.benchmarking.result import BenchmarkResult
-from keras_mtl.benchmarking.run_log import RunLog
-from keras_mtl.benchmarking.time_left import TimeLeft
+from keras_mtl.benchmarking.runs import run_all
+from keras_mtl.benchmarking.setting import CompileArgs
+from keras_mtl.benchmarking.single_task_result import SingleTaskResult
+from keras_mtl.benchmarking.single_task_result import baselines
 from keras_mtl.benchmarking.training import Training
 from keras_mtl.losses import directions
 from keras_mtl.model import MultiTaskModel
@@ -24,7 +24,7 @@ def benchmark(
     data: Any,
     *,
     weightings: Sequence | dict[str, Any],
-    compile_args: arguments.CompileArgs | None = None,
+    compile_args: CompileArgs | None = None,
     seeds: Iterable[int] = (0,),
     epochs: int = 1,
     batch_size: int | None = None,
@@ -32,8 +32,10 @@ def benchmark(
     test_data: Any = None,
     metrics: dict[str, str | Sequence[str]] | Sequence[str] | None = None,
     higher_is_better: Sequence[str] | Mapping[str, bool] | None = None,
-    baseline: str | dict[str, float] | None = None,
+    baseline: str | dict[str, float] | SingleTaskResult | None = None,
     scale: Mapping[str, float] | None = None,
+    select: str | tuple[str, str] | None = None,
+    equal_cost: Mapping[str, float] | None = None,
     path: str | os.PathLike | None = None,
     callbacks: Any = None,
     on_run_end: Callable[[MultiTaskModel, dict], Any] | None = None,
@@ -84,13 +86,17 @@ def benchmark(
         compile_args: Dict of the arguments of `MultiTaskModel.compile` but
             `weighting`, or a callable that returns one. Its optimizer can be a
             callable that returns one too; an instance is made anew from its
-            configuration for each run. (Its old name `compile` works for one
-            more version, with a `DeprecationWarning`.)
+            configuration for each run. If a callable has an argument `epochs`
+            or `learning_rate`, it is called with those of the run. (Its old
+            name `compile` works for one more version, with a
+            `DeprecationWarning`.)
         weightings: List of what `keras_mtl.weightings.get` takes, or a dict of
-            label to that. An instance is made anew from its configuration. In
-            a list, the label of a method is its name as in
+            label to that, or to a `keras_mtl.benchmarking.Setting`, such as
+            the `best` of `keras_mtl.tune`. An instance is made anew from its
+            configuration. In a list, the label of a method is its name as in
             `keras_mtl.weightings.names()`, however it is spelled.
-        seeds: Different integers, 0 or more.
+        seeds: Different integers, 0 or more. From three on, the comparison has
+            confidence intervals.
         epochs: Epochs of each run.
         batch_size: As in `fit`, `evaluate` uses it too.
         validation_data: As in `fit`.
@@ -106,18 +112,29 @@ def benchmark(
             for losses and errors. Of other metrics it must be given; those
             that a list leaves out count as lower.
         baseline: What Δm is relative to: one of the labels (by default the
-            first), or a dict of key to value, for example of single-task
-            models.
+            first), a dict of key to value, or the result of
+            `keras_mtl.benchmarking.single_task`.
         scale: Dict of key to a factor that brings its values to their unit.
             The values of `baseline` are in that unit; those of the records are
             as `evaluate` returns them.
+        select: Validation result by which the best epoch of each run is
+            selected, whose weights are then tested: a key of the history, such
+            as `"val_loss"`, or a pair of that and `"min"` or `"max"`, where it
+            is not known which is better. `"val_delta_m"` is Δm on the
+            validation data, against the values of `baseline`. By default, the
+            last epoch is tested.
+        equal_cost: Dict of label to the relative time of a step, such as
+            `keras_mtl.benchmarking.relative_times` returns. Each label gets a
+            second row, for runs whose epochs are divided by that time, unless
+            their number is the same.
         path: File of JSON lines to which each run is appended as it ends. Runs
             that it already holds are not repeated, so that an interrupted
             benchmark continues. Of data sets other than arrays it is not
             checked whether their content is the same. Values that are not
             finite are `null` in it, and NaN when read again.
         callbacks: Callbacks of `fit`, or a callable that returns a list of new
-            ones for each run, which is what callbacks with a state need.
+            ones for each run, which is what callbacks with a state need. It is
+            called with `epochs` if it has such an argument.
         on_run_end: Called as `on_run_end(model, record)` after each run that
             is not read from `path`, for example to keep the best model.
         progress: Whether to show the progress and the time that is left, with
@@ -132,8 +149,8 @@ def benchmark(
             with other settings, which are named.
     """
     compile_args = arguments.renamed_compile_args(compile_args, fit_arguments)
-    weightings = labels.by_label(weightings)
-    seeds = arguments.check_seeds(seeds)
+    settings = labels.settings_by_label(weightings, equal_cost, epochs)
+    seeds = arguments.check_seeds(seeds, settings)
     arguments.check_training(build, data, epochs, fit_arguments)
     fitting = {
         **arguments.as_arguments(data),
@@ -144,57 +161,33 @@ def benchmark(
     }
     testing = arguments.evaluate_arguments(data, test_data, fitting)
     training = Training(build, compile_args, fitting, testing, callbacks)
-    prototype = training.prototype(weightings.values())
+    prototype = training.prototype(settings.values())
     keys = arguments.result_keys(metrics, prototype.tasks)
     directions.check_keys(keys, prototype)
+    higher = directions.higher_keys(higher_is_better, keys, prototype)
+    reference, validation = baselines(baseline, keys, scale)
     compare = functools.partial(
         BenchmarkResult,
         keys=keys,
-        labels=list(weightings),
-        higher_is_better=directions.higher_keys(
-            higher_is_better, keys, prototype
-        ),
-        baseline=labels.among(baseline, weightings),
+        labels=list(settings),
+        higher_is_better=higher,
+        baseline=labels.among(reference, settings),
         scale=scale,
     )
     # Wrong arguments of the comparison show now, before the first run.
     compare([])
-    log = RunLog(path, training.settings(prototype), weightings)
+    settings = selection.resolve_all(
+        settings, select, prototype, higher_is_better, fitting
+    )
+    training.log_delta_m(validation, higher)
+    described = training.settings(prototype, settings)
     del prototype
-    runs = [(seed, label) for seed in seeds for label in weightings]
-    missing = [run for run in runs if run not in log]
-    left = TimeLeft([label for _, label in missing], _seconds(runs, log))
-    with progress_display(progress, runs, epochs, left) as display:
-        for model, record in _train(missing, weightings, training, display):
-            log.append(record)
-            display.end(record)
-            compare([record])
-            if on_run_end is not None:
-                on_run_end(model, record)
-    return compare([log[run] for run in runs])
 
+    def end(model: MultiTaskModel, record: dict[str, Any]) -> None:
+        compare([record])
+        if on_run_end is not None:
+            on_run_end(model, record)
 
-def _seconds(
-    runs: Iterable[tuple[int, str]], log: RunLog
-) -> dict[str, list[float]]:
-    """Returns how long the runs took that the log holds, by label."""
-    seconds: dict[str, list[float]] = {}
-    for run in runs:
-        if run in log:
-            seconds.setdefault(run[1], []).append(log[run]["seconds"])
-    return seconds
-
-
-def _train(
-    runs: Iterable[tuple[int, str]],
-    weightings: Mapping[str, Any],
-    training: Training,
-    display: Progress,
-) -> Iterator[tuple[MultiTaskModel, dict[str, Any]]]:
-    """Yields the model and the record of each run when it has ended."""
-    for seed, label in runs:
-        callback = display.start(label, seed)
-        model, run = training.run(
-            seed, weightings[label], callback, f"{label!r}, seed {seed}"
-        )
-        yield model, {"label": label, "seed": seed, **run}
+    return compare(
+        run_all(training, settings, described, seeds, path, progress, end)
+    )

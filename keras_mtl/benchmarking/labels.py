@@ -1,11 +1,18 @@
 """What the weightings of a benchmark are called."""
 
+import dataclasses
+import math
 import re
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from keras_mtl import weightings as weightings_module
+from keras_mtl.benchmarking.setting import Setting
 from keras_mtl.weightings.registry import WEIGHTINGS
+
+# What stands for fixed weights that `keras_mtl.tune` is to find.
+TUNED = "tuned"
 
 
 def by_label(weightings: Any) -> dict[str, Any]:
@@ -22,6 +29,55 @@ def by_label(weightings: Any) -> dict[str, Any]:
     return {str(label): value for label, value in weightings.items()}
 
 
+def settings_by_label(
+    weightings: Any, equal_cost: Mapping[str, float] | None, epochs: int
+) -> dict[str, Setting]:
+    """Returns the settings of `benchmark` by label.
+
+    Args:
+        weightings: As of `benchmark`.
+        equal_cost: As of `benchmark`.
+        epochs: As of `benchmark`.
+    """
+    settings = {x: Setting.of(y) for x, y in by_label(weightings).items()}
+    if any(is_tuned(setting.weighting) for setting in settings.values()):
+        raise ValueError(
+            f'"{TUNED}" stands for fixed weights that a search finds. Type '
+            "search = keras_mtl.tune(...), then weightings=search.best. "
+            f"Received: weightings={weightings}"
+        )
+    return settings | _at_equal_cost(settings, equal_cost or {}, epochs)
+
+
+def is_tuned(weighting: Any) -> bool:
+    return isinstance(weighting, str) and weighting == TUNED
+
+
+def _at_equal_cost(
+    settings: Mapping[str, Setting], times: Mapping[str, float], epochs: int
+) -> dict[str, Setting]:
+    """Returns settings of as many epochs as take the time of equal weighting.
+
+    Where that is the number of epochs they have, there is none.
+    """
+    rows = {}
+    for name, time in times.items():
+        label = among(name, settings)
+        is_time = isinstance(time, (int, float)) and 0 < time < math.inf
+        if label not in settings or not is_time:
+            raise ValueError(
+                "Expected `equal_cost` to be a dict of label to relative time. "
+                f"The labels are {list(settings)}. Received: {name!r}: {time}"
+            )
+        setting = settings[label]
+        own = setting.epochs or epochs
+        fewer = max(1, round(own / time))
+        if fewer != own:
+            row = dataclasses.replace(setting, epochs=fewer)
+            rows[f"{label}, equal cost"] = row
+    return rows
+
+
 def check_different(labels: Iterable[str]) -> None:
     """Raises an error if a label is there twice."""
     labels = list(labels)
@@ -35,6 +91,10 @@ def check_different(labels: Iterable[str]) -> None:
 
 
 def _label(weighting: Any) -> str:
+    if isinstance(weighting, Setting):
+        return _label(weighting.weighting)
+    if is_tuned(weighting):
+        return TUNED
     if isinstance(weighting, (list, tuple)):
         return " + ".join(map(_label, weighting))
     if isinstance(weighting, str):

@@ -33,9 +33,18 @@ class Progress:
     def __exit__(self, *error: Any) -> None:
         pass
 
-    def start(self, label: str, seed: int) -> keras.callbacks.Callback:
-        """Returns the callback of the next run."""
+    def start(
+        self, label: str, seed: int, epochs: int | None = None
+    ) -> keras.callbacks.Callback:
+        """Returns the callback of the next run.
+
+        Args:
+            label: Label of its weighting.
+            seed: Its seed.
+            epochs: Its number of epochs, where that is its own.
+        """
         self.time_left.start()
+        self.own_epochs = epochs or self.epochs
         number = self.time_left.done + 1
         self.title = f"[{number}/{self.runs}] {label}, seed {seed}"
         return keras.callbacks.LambdaCallback(on_epoch_end=self.show_epoch)
@@ -83,19 +92,21 @@ class ProgressBar(Progress):
     def __exit__(self, *error: Any) -> None:
         self._bar.stop()
 
-    def start(self, label: str, seed: int) -> keras.callbacks.Callback:
-        callback = super().start(label, seed)
+    def start(
+        self, label: str, seed: int, epochs: int | None = None
+    ) -> keras.callbacks.Callback:
+        callback = super().start(label, seed, epochs)
         state = str(self.time_left)
         self._bar.update(self._task, description=self.title, state=state)
         return callback
 
     def show_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
-        self.time_left.show((epoch + 1) / self.epochs)
-        state = f"epoch {epoch + 1}/{self.epochs}, loss {logs['loss']:.4g}"
+        self.time_left.show((epoch + 1) / self.own_epochs)
+        state = f"epoch {epoch + 1}/{self.own_epochs}, loss {logs['loss']:.4g}"
         left = str(self.time_left)
         self._bar.update(
             self._task,
-            advance=1,
+            advance=self.epochs / self.own_epochs,
             state=state + (f", {left}" if left else ""),
         )
 

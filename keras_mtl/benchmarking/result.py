@@ -13,6 +13,7 @@ from keras_mtl import metrics as task_metrics
 from keras_mtl.backend import files
 from keras_mtl.backend.checks import as_list
 from keras_mtl.benchmarking import table
+from keras_mtl.benchmarking.intervals import interval
 
 if typing.TYPE_CHECKING:
     import rich.table
@@ -120,8 +121,11 @@ class BenchmarkResult:
             means, averaged over the keys; `seconds_per_step` is the median over
             the seeds, and `relative_time` its ratio to the baseline's (to that
             of `"equal"`, or of the first label, where the baseline is a dict);
-            `runs` is the number of seeds. The standard deviation of one run,
-            and what is not finite or not defined, is NaN.
+            `runs` is the number of seeds. `intervals` is a dict of key, and of
+            `delta_m`, to `(low, high)`, the ends of the 95 % confidence
+            interval of the mean by Student's t; `differences` is that of the
+            label from `differences()`. The standard deviation and the interval
+            of one run, and what is not finite or not defined, are NaN.
         """
         summary = {label: self._summary_of(label) for label in self.labels}
         means = {
@@ -130,7 +134,9 @@ class BenchmarkResult:
         }
         ranks = task_metrics.mean_rank(means, self.higher_is_better)
         unit = summary[self.time_unit()]["seconds_per_step"]
+        differences = self.differences()
         for label, entry in summary.items():
+            entry["differences"] = differences[label]
             entry["mean_rank"] = ranks[label]
             entry["relative_time"] = entry["seconds_per_step"] / unit
         return summary
@@ -139,13 +145,17 @@ class BenchmarkResult:
         records = [x for x in self.records if x["label"] == label]
         runs = [self.results(label, x["seed"]) for x in records]
         times = [x["seconds_per_step"] for x in records]
+        values = {key: [run[key] for run in runs] for key in self.keys}
         changes = [self._delta_m(label, x["seed"]) for x in records]
         return {
             "metrics": {
-                key: _mean_and_deviation([run[key] for run in runs])
-                for key in self.keys
+                key: _mean_and_deviation(x) for key, x in values.items()
             },
             "delta_m": _mean_and_deviation(changes),
+            "intervals": {
+                key: interval(x)[1:]
+                for key, x in {**values, "delta_m": changes}.items()
+            },
             "seconds_per_step": statistics.median(times),
             "runs": len(runs),
         }
@@ -160,8 +170,51 @@ class BenchmarkResult:
             return math.nan
         return task_metrics.delta_m(results, baseline, self.higher_is_better)
 
+    def differences(
+        self, label: str | None = None
+    ) -> dict[str, dict[str, tuple[float, float, float]]]:
+        """Compares the weightings to one of them, seed by seed.
+
+        A seed's initial weights and batches are the same for all weightings,
+        so that the differences vary less than the results do.
+
+        Args:
+            label: The one to compare to. By default the baseline, or, where
+                that is a dict, `"equal"` or else the first label.
+
+        Returns:
+            Dict of label to a dict of key, and of `delta_m`, to `(mean, low,
+            high)`: the mean difference and the ends of its 95 % confidence
+            interval by Student's t. They are over the seeds that both have.
+        """
+        reference = self.time_unit() if label is None else label
+        seeds = [x["seed"] for x in self.records if x["label"] == reference]
+        if not seeds and self.records:
+            # It says what is wrong.
+            self._record(reference, self.records[0]["seed"])
+        differences = {}
+        for label in self.labels:
+            own = {x["seed"] for x in self.records if x["label"] == label}
+            pairs = [
+                (self._values(label, seed), self._values(reference, seed))
+                for seed in seeds
+                if seed in own
+            ]
+            differences[label] = {
+                key: interval([run[key] - other[key] for run, other in pairs])
+                for key in [*self.keys, "delta_m"]
+            }
+        return differences
+
+    def _values(self, label: str, seed: int) -> dict[str, float]:
+        results = self.results(label, seed)
+        return {**results, "delta_m": self._delta_m(label, seed)}
+
     def time_unit(self) -> str:
-        """Returns the label whose time of a step is 1."""
+        """Returns the label whose time of a step is 1.
+
+        Differences are those to it, too.
+        """
         if not isinstance(self.baseline, dict):
             return self.baseline
         return "equal" if "equal" in self.labels else self.labels[0]
@@ -196,11 +249,14 @@ class BenchmarkResult:
         pairs = [*self.keys, "delta_m"]
         header = [name for key in pairs for name in (key, f"{key}_std")]
         others = ["mean_rank", "relative_time", "seconds_per_step", "runs"]
-        writer.writerow(["label", *header, *others])
+        ends = [f"{key}_{end}" for key in pairs for end in ("low", "high")]
+        writer.writerow(["label", *header, *others, *ends])
         for label, entry in self.summary().items():
             values = {**entry["metrics"], "delta_m": entry["delta_m"]}
             cells = [value for key in pairs for value in values[key]]
-            writer.writerow([label, *cells, *(entry[key] for key in others)])
+            cells += [entry[key] for key in others]
+            cells += [end for key in pairs for end in entry["intervals"][key]]
+            writer.writerow([label, *cells])
         files.write(path, file.getvalue())
 
     def to_json(self, path: str | os.PathLike) -> None:

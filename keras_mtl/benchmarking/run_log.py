@@ -10,8 +10,8 @@ from typing import Any
 from keras_mtl import weightings as weightings_module
 from keras_mtl.backend import files
 from keras_mtl.benchmarking import labels
+from keras_mtl.benchmarking.setting import anew
 from keras_mtl.benchmarking.settings import describe
-from keras_mtl.benchmarking.training import anew
 from keras_mtl.metrics import metric_values
 
 # The line of a run begins with this.
@@ -28,14 +28,14 @@ class RunLog:
 
     Args:
         path: As of `benchmark`.
-        settings: What all runs have in common, in JSON.
+        settings: Dict of label to what its runs depend on, in JSON.
         weightings: Dict of label to weighting.
     """
 
     def __init__(
         self,
         path: str | os.PathLike | None,
-        settings: dict[str, Any],
+        settings: Mapping[str, dict[str, Any]],
         weightings: Mapping[str, Any],
     ) -> None:
         self._path = path
@@ -48,7 +48,7 @@ class RunLog:
         }
         self._settings = {
             label: json.loads(
-                files.to_json({**settings, "weighting": weighting})
+                files.to_json({**settings[label], "weighting": weighting})
             )
             for label, weighting in described.items()
         }
@@ -59,8 +59,7 @@ class RunLog:
         settings = record.pop("settings")
         is_renamed = self._rename(record, settings["weighting"])
         # The file may hold runs of other weightings, which are not compared.
-        own = next(iter(self._settings.values()))
-        own = {**own, "weighting": settings["weighting"]}
+        own = _of_another(settings, next(iter(self._settings.values())))
         differences = _differences(
             settings, self._settings.get(record["label"], own)
         )
@@ -174,7 +173,9 @@ def _parse(line: str) -> dict[str, Any]:
     record = json.loads(line)
     if max(map(len, metric_values.flatten(record))) > _MAX_DEPTH:
         raise ValueError("deeply nested JSON")
-    for values in (record["metrics"], record["history"]):
+    for name in ("metrics", "history", "validation"):
+        # Only runs whose best epoch was selected have the last one.
+        values = record.get(name, {}) if name == "validation" else record[name]
         for key, value in values.items():
             values[key] = _numbers(value)
     for key in ("seconds", "seconds_per_step"):
@@ -193,6 +194,28 @@ def _numbers(value: Any) -> Any:
     if isinstance(value, str):
         raise TypeError(f"the text {value[:60]!r} in place of a number")
     return math.nan if value is None else float(value)
+
+
+def _of_another(settings: dict[str, Any], own: dict) -> dict[str, Any]:
+    """Returns which settings are expected of a run of another weighting.
+
+    Args:
+        settings: Those of that run.
+        own: Those of a run that is compared.
+    """
+    expected = {**own, "weighting": settings["weighting"]}
+    if "setting" not in settings and "setting" not in own:
+        return expected
+    # Each may have an optimizer and epochs of its own, and a search is tested
+    # on other data. The model and the training data are the same.
+    free = set(settings) | set(own)
+    for name in free - {"backend", "model", "fit"}:
+        expected.pop(name, None)
+        if name in settings:
+            expected[name] = settings[name]
+    epochs = settings["fit"].get("epochs")
+    expected["fit"] = {**expected["fit"], "epochs": epochs}
+    return expected
 
 
 def _differences(old: dict, new: dict) -> list[str]:

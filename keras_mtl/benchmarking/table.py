@@ -2,6 +2,8 @@
 
 import math
 import typing
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 if typing.TYPE_CHECKING:
     import rich.table
@@ -75,10 +77,34 @@ def _grid(result: "BenchmarkResult") -> list[list[Cell]]:
     higher = result.higher_is_better
     titles = [f"{key} {'↑' if key in higher else '↓'}" for key in result.keys]
     header = ["weighting", *titles, "rank ↓", "Δm (%) ↓", "time"]
+    if _has_differences(result):
+        header.insert(-1, f"Δm − {result.time_unit()}")
     grid = [[(text, False) for text in header], *_rows(result)]
     if len(result.keys) > 4:
         grid = [list(column) for column in zip(*grid, strict=True)]
     return grid
+
+
+def _has_differences(result: "BenchmarkResult") -> bool:
+    """Whether Δm does not say by itself how runs differ seed by seed."""
+    return isinstance(result.baseline, dict) and _seeds(result) > 1
+
+
+def _seeds(result: "BenchmarkResult") -> int:
+    return len({record["seed"] for record in result.records})
+
+
+def _has_intervals(result: "BenchmarkResult") -> bool:
+    """Whether there are enough seeds: of two, an interval says nothing."""
+    return _seeds(result) >= 3
+
+
+def _spread(
+    result: "BenchmarkResult", deviation: float, ends: Sequence[float]
+) -> float:
+    """Returns what stands behind ±."""
+    low, high = ends
+    return (high - low) / 2 if _has_intervals(result) else deviation
 
 
 def _rows(result: "BenchmarkResult") -> list[list[Cell]]:
@@ -92,25 +118,47 @@ def _rows(result: "BenchmarkResult") -> list[list[Cell]]:
     for label, entry in summary.items():
         row = [(label, False)]
         for key, (mean, deviation) in entry["metrics"].items():
-            text = _format(mean, deviation, _digits(mean))
+            spread = _spread(result, deviation, entry["intervals"][key])
+            text = _format(mean, spread, _digits(mean))
             row.append((text, mean == best[key]))
         row.append((f"{entry['mean_rank']:.2f}", False))
         mean, deviation = entry["delta_m"]
-        row.append((_format(mean, deviation, 1, sign="+"), False))
+        spread = _spread(result, deviation, entry["intervals"]["delta_m"])
+        row.append((_format(mean, spread, 1, sign="+"), False))
+        if _has_differences(result):
+            row.append((_difference(result, entry["differences"]), False))
         row.append((f"{entry['relative_time']:.2f}", False))
         rows.append(row)
     return rows
 
 
+def _difference(
+    result: "BenchmarkResult",
+    differences: Mapping[str, tuple[float, float, float]],
+) -> str:
+    mean, low, high = differences["delta_m"]
+    spread = (high - low) / 2 if _has_intervals(result) else math.nan
+    return _format(mean, spread, 1, sign="+")
+
+
 def _caption(result: "BenchmarkResult") -> str:
-    seeds = len({record["seed"] for record in result.records})
-    spread = f"Mean ± standard deviation of {seeds} seeds"
+    seeds = _seeds(result)
+    spread = "One seed"
+    if seeds > 1:
+        spread = f"Mean ± standard deviation of {seeds} seeds"
+    if _has_intervals(result):
+        spread = (
+            f"Mean ± 95 % confidence interval (Student's t) of {seeds} seeds"
+        )
     given = isinstance(result.baseline, dict)
     baseline = "the given values" if given else result.baseline
+    pairs = ""
+    if _has_differences(result):
+        pairs = f"Δm − {result.time_unit()}: seed by seed. "
     return (
-        f"{spread if seeds > 1 else 'One seed'}. "
+        f"{spread}. "
         "↑: higher is better, ↓: lower is better. "
-        f"Δm: mean change against {baseline}. "
+        f"Δm: mean change against {baseline}. {pairs}"
         f"Time: of a step, {result.time_unit()} = 1."
     )
 

@@ -7,13 +7,18 @@ from typing import Any
 
 import keras
 
-from keras_mtl import weightings as weightings_module
 from keras_mtl.backend.checks import as_list
-from keras_mtl.benchmarking.arguments import CompileArgs
 from keras_mtl.benchmarking.seeded_order import order_by_seed
+from keras_mtl.benchmarking.selection import DELTA_M
+from keras_mtl.benchmarking.selection import BestEpoch
+from keras_mtl.benchmarking.setting import CompileArgs
+from keras_mtl.benchmarking.setting import Setting
+from keras_mtl.benchmarking.setting import anew
+from keras_mtl.benchmarking.setting import call
 from keras_mtl.benchmarking.settings import describe
 from keras_mtl.benchmarking.settings import describe_model
 from keras_mtl.benchmarking.step_timer import StepTimer
+from keras_mtl.callbacks import DeltaM
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.training.epoch_warnings import named_run
 
@@ -25,7 +30,8 @@ class Training:
         build: As of `benchmark`.
         compile_args: As of `benchmark`.
         fitting: Dict of the arguments of `fit`, without the callbacks.
-        testing: Dict of the arguments of `evaluate`.
+        testing: Dict of the arguments of `evaluate`, or `None`: the results
+            are those of the validation in the best epoch.
         callbacks: As of `benchmark`.
     """
 
@@ -34,7 +40,7 @@ class Training:
         build: Callable[[], MultiTaskModel],
         compile_args: CompileArgs,
         fitting: dict[str, Any],
-        testing: dict[str, Any],
+        testing: dict[str, Any] | None,
         callbacks: Any,
     ) -> None:
         self._build = build
@@ -42,14 +48,29 @@ class Training:
         self._fitting = fitting
         self._testing = testing
         self._callbacks = callbacks
+        self._baseline: Mapping[str, float] | None = None
+        self._higher: Any = None
+        self.epochs = fitting["epochs"]
         self._ordered: tuple[int | None, Mapping[str, Any]] = None, fitting
 
-    def prototype(self, weightings: Iterable[Any]) -> MultiTaskModel:
-        """Returns a model that was compiled with each weighting, for checks."""
+    def prototype(self, settings: Iterable[Setting]) -> MultiTaskModel:
+        """Returns a model that was compiled with each setting, for checks."""
         model = self._new_model()
-        for weighting in weightings:
-            self._compile(model, weighting)
+        for setting in settings:
+            self._compile(model, setting)
         return model
+
+    def log_delta_m(
+        self, baseline: Mapping[str, float] | None, higher_is_better: Any
+    ) -> None:
+        """Lets a run that needs it log Δm on the validation data.
+
+        Args:
+            baseline: Dict of key to value.
+            higher_is_better: As of `benchmark`.
+        """
+        self._baseline = baseline
+        self._higher = higher_is_better
 
     def _new_model(self) -> MultiTaskModel:
         model = self._build()
@@ -61,28 +82,53 @@ class Training:
             )
         return model
 
-    def _compile(self, model: MultiTaskModel, weighting: Any) -> None:
-        model.compile(**_resolve(self._compile_args), weighting=anew(weighting))
+    def _compile(self, model: MultiTaskModel, setting: Setting) -> None:
+        model.compile(
+            **setting.resolve(self._compile_args, self.epochs),
+            weighting=anew(setting.weighting),
+        )
 
-    def settings(self, model: MultiTaskModel) -> dict[str, Any]:
-        """Describes what a run depends on, beside seed and weighting.
+    def settings(
+        self, model: MultiTaskModel, settings: Mapping[str, Setting]
+    ) -> dict[str, dict[str, Any]]:
+        """Describes what runs depend on, beside seed and weighting, by label.
 
         The entries are those of files that exist: another name would make an
         interrupted benchmark begin anew.
         """
-        return {
+        common = {
             "backend": keras.backend.backend(),
             "model": describe_model(model),
-            "compile": describe(_resolve(self._compile_args)),
             "fit": describe(self._fitting | {"verbose": None}),
             "evaluate": describe(self._testing),
             "callbacks": describe(self._callbacks),
         }
+        return {
+            label: {**common, **self._own_settings(setting, common)}
+            for label, setting in settings.items()
+        }
+
+    def _own_settings(
+        self, setting: Setting, common: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        compile_args = setting.resolve(self._compile_args, self.epochs)
+        own: dict[str, Any] = {"compile": describe(compile_args)}
+        if setting.own():
+            own["setting"] = describe(setting.own())
+            own["fit"] = {**common["fit"], "epochs": self._epochs_of(setting)}
+        if setting.select is not None:
+            own["select"] = describe(setting.select)
+            if setting.select[0] == DELTA_M:
+                own["delta_m"] = describe(self._baseline)
+        return own
+
+    def _epochs_of(self, setting: Setting) -> int:
+        return setting.epochs or self.epochs
 
     def run(
         self,
         seed: int,
-        weighting: Any,
+        setting: Setting,
         callback: keras.callbacks.Callback,
         name: str,
     ) -> tuple[MultiTaskModel, dict[str, Any]]:
@@ -90,7 +136,7 @@ class Training:
 
         Args:
             seed: Integer.
-            weighting: What `keras_mtl.weightings.get` takes.
+            setting: `Setting`.
             callback: Callback of `fit` that comes before the user's.
             name: Name of the run, for warnings.
 
@@ -99,26 +145,59 @@ class Training:
         """
         keras.utils.set_random_seed(seed)
         model = self._new_model()
-        self._compile(model, weighting)
-        callbacks = self._callbacks
-        callbacks = as_list(callbacks() if callable(callbacks) else callbacks)
+        self._compile(model, setting)
+        epochs = self._epochs_of(setting)
         timer = StepTimer()
+        callbacks = [timer, callback, *self._callbacks_of(setting)]
+        best = None
+        if setting.select is not None:
+            # It comes last, to see what the others have logged.
+            best = BestEpoch(*setting.select)
+            callbacks.append(best)
         with named_run(name):
             history = model.fit(
-                **{"verbose": 0, **self._arguments_of(seed)},
-                callbacks=[timer, callback, *callbacks],
+                **{"verbose": 0, **self._arguments_of(seed), "epochs": epochs},
+                callbacks=callbacks,
             ).history
-        metrics = model.evaluate(**self._testing, verbose=0, return_dict=True)
-        return model, {
+        record = {
             "epochs": len(history["loss"]),
             "seconds": timer.seconds,
             "seconds_per_step": timer.seconds_per_step,
-            "metrics": {key: float(value) for key, value in metrics.items()},
+            "metrics": self._test(model, best),
             "history": {
                 key: [float(value) for value in values]
                 for key, values in history.items()
             },
         }
+        if best is not None:
+            record |= {"best_epoch": best.epoch, "validation": best.results}
+        return model, record
+
+    def _test(
+        self, model: MultiTaskModel, best: BestEpoch | None
+    ) -> dict[str, float]:
+        """Returns the results; without test data, those of the best epoch."""
+        if self._testing is None:
+            return best.results
+        metrics = model.evaluate(**self._testing, verbose=0, return_dict=True)
+        return {key: float(value) for key, value in metrics.items()}
+
+    def _callbacks_of(self, setting: Setting) -> list[keras.callbacks.Callback]:
+        """Returns the user's callbacks, after what logs the selected result."""
+        callbacks = self._callbacks
+        if callable(callbacks):
+            callbacks = call(callbacks, {"epochs": self._epochs_of(setting)})
+        callbacks = as_list(callbacks)
+        has_own = any(isinstance(x, DeltaM) for x in callbacks)
+        if (setting.select or [None])[0] != DELTA_M or has_own:
+            return callbacks
+        if self._baseline is None:
+            raise ValueError(
+                "Expected a `baseline` of values, such as that of "
+                "`keras_mtl.benchmarking.single_task`, or a callback "
+                f'`DeltaM`, for select="{DELTA_M}". Received: none of them'
+            )
+        return [DeltaM(self._baseline, self._higher), *callbacks]
 
     def _arguments_of(self, seed: int) -> Mapping[str, Any]:
         """Returns the arguments of `fit`, kept for the other runs of a seed."""
@@ -128,28 +207,3 @@ class Training:
             self._ordered = None, self._fitting
             self._ordered = seed, order_by_seed(self._fitting, seed)
         return self._ordered[1]
-
-
-def _resolve(compile_args: CompileArgs) -> dict[str, Any]:
-    """Returns the arguments of `compile` with an optimizer of their own."""
-    arguments = dict(compile_args() if callable(compile_args) else compile_args)
-    if "weighting" in arguments:
-        raise ValueError(
-            "Expected `compile_args` to have no weighting, since `weightings` "
-            f"has. Received: compile_args={arguments}"
-        )
-    optimizer = arguments.get("optimizer")
-    if isinstance(optimizer, keras.Optimizer):
-        arguments["optimizer"] = anew(optimizer)
-    elif callable(optimizer):
-        arguments["optimizer"] = optimizer()
-    return arguments
-
-
-def anew(value: Any) -> Any:
-    """Copies what has a state, without the state."""
-    if isinstance(value, (list, tuple)):
-        return [anew(item) for item in value]
-    if isinstance(value, (weightings_module.Weighting, keras.Optimizer)):
-        return type(value).from_config(value.get_config())
-    return value
