@@ -10,6 +10,7 @@ from keras_mtl import selection
 from keras_mtl import testing
 from keras_mtl import weightings
 from keras_mtl.benchmarking import benchmark
+from keras_mtl.benchmarking import tune
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.version import __version__
 
@@ -25,6 +26,7 @@ __all__ = [
     "plots",
     "selection",
     "testing",
+    "tune",
     "weightings",
 ]
 

@@ -149,10 +149,42 @@ def test_comparing(tmp_path, monkeypatch, capsys):
     assert "igb_v1" in capsys.readouterr().out
 
 
+@pytest.mark.quick_on_torch
+def test_comparing_fairly(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fair, equal_cost = examples("docs/comparing.md")[1:3]
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    y = {name: x[:, i : i + 1] for i, name in enumerate("ab")}
+    names = {"losses": "mse", "keras_mtl": keras_mtl}
+    names["build"] = lambda: small_model(features=4)
+    names |= {
+        f"{name}{end}": value
+        for name, value in (("x", x), ("y", y))
+        for end in ("", "_val", "_test")
+    }
+    shorter = {
+        '"uncertainty", ': "",
+        '"c": [0.2, 0.4, 0.8]': '"c": [0.4]',
+        "[0, 1, 2]": "[0]",
+        "epochs=30": "epochs=3, verbose=0",
+        "weightings=search.best\n": "weightings=search.best, rounds=1\n",
+    }
+    for old, new in shorter.items():
+        fair, equal_cost = (
+            text.replace(old, new) for text in (fair, equal_cost)
+        )
+    exec(fair, names)
+    exec(equal_cost, names)
+    text = capsys.readouterr().out
+    assert "learning_rate" in text and "Δm" in text
+    assert names["search"].trials.keys() == {"equal", "tuned", "cagrad"}
+    assert names["times"]["equal"] == 1.0
+
+
 @pytest.mark.any_backend
 def test_choosing_the_best_epoch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    example = examples("docs/comparing.md")[1]
+    example = examples("docs/comparing.md")[3]
     model = small_model(("seg", "depth"))
     model.compile("adam", loss="mse", metrics={"depth": "mae"})
     x = np.ones((4, 3), "float32")
@@ -164,7 +196,7 @@ def test_choosing_the_best_epoch(tmp_path, monkeypatch):
 
 @pytest.mark.quick_on_torch
 def test_watching_conflicts():
-    example = examples("docs/comparing.md")[2]
+    example = examples("docs/comparing.md")[4]
     model = small_model(features=4)
     model.compile("adam", loss="mse")
     x = np.ones((4, 3), "float32")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import keras
 import numpy as np
@@ -12,7 +13,11 @@ from keras_mtl.benchmarking import BenchmarkResult
 from keras_mtl.benchmarking import Setting
 from keras_mtl.benchmarking import benchmark
 from keras_mtl.benchmarking import intervals
+from keras_mtl.benchmarking import relative_times
 from keras_mtl.benchmarking import selection
+from keras_mtl.benchmarking import single_task
+from keras_mtl.benchmarking import step_timer
+from keras_mtl.benchmarking import trials
 
 TASKS = ["sum", "max"]
 LOSSES = {"sum": "mse", "max": "mse"}
@@ -30,8 +35,8 @@ def make_data(samples=16, seed=0):
 class ScriptedModel(keras_mtl.MultiTaskModel):
     """Trains nothing: its results are a known function of the settings.
 
-    The validation loss of an epoch is `|log10(100 rate)| + |log2(epoch)|`, so
-    that the best learning rate is 0.01, and the best epoch the first.
+    Of the validation loss, the best learning rate is 0.01, the best epoch the
+    first, CAGrad's best `c` 0.4, and of fixed weights equal ones are the best.
     """
 
     runs = []
@@ -63,7 +68,13 @@ class ScriptedModel(keras_mtl.MultiTaskModel):
         return history
 
     def validation_loss(self, rate, epoch):
-        return abs(math.log10(100 * rate)) + math.log2(epoch) + 0.5
+        chain = getattr(self.weighting, "weightings", [self.weighting])
+        config = chain[-1].get_config()
+        loss = 0.5 + abs(math.log10(100 * rate)) + math.log2(epoch)
+        loss += abs(config.get("c", 0.4) - 0.4)
+        if config.get("values"):
+            loss += abs(math.log(config["values"]["sum"] + 1e-3))
+        return loss
 
     def evaluate(self, x, *args, **kwargs):
         self.evaluated.append(x)
@@ -399,3 +410,389 @@ def test_intervals_of_what_is_not_finite():
     np.testing.assert_equal(summary["b"]["intervals"]["loss"], nan[1:])
     np.testing.assert_equal(summary["b"]["differences"]["loss"], nan)
     assert math.isfinite(summary["a"]["intervals"]["loss"][0])
+
+
+# The search
+
+RATES = [0.1, 0.001, 0.01]
+PARAMETERS = {"CAGrad": {"c": [0.2, 0.4, 0.8]}}
+
+
+def tune(weightings=("equal", "tuned", "cagrad"), **arguments):
+    arguments = {
+        "learning_rates": RATES,
+        "parameters": PARAMETERS if "cagrad" in weightings else None,
+        "epochs": 6,
+        **arguments,
+    }
+    return run(weightings, keras_mtl.tune, **arguments)
+
+
+@pytest.mark.any_backend
+def test_a_search_finds_what_is_best():
+    search = tune()
+    assert search.best["equal"] == Setting(
+        "equal", learning_rate=0.01, search_seed=1000
+    )
+    best = search.best["cagrad"]
+    assert best.learning_rate == 0.01 and best.epochs is None
+    assert best.weighting.c == 0.4
+    # A third of the epochs.
+    assert {x["epochs"] for x in ScriptedModel.runs} == {2}
+    trials_of = search.trials
+    assert trials_of["cagrad"][0]["score"] == pytest.approx(1.0)
+    assert trials_of["cagrad"][0]["best_epoch"] == 1
+    for listed in trials_of.values():
+        scores = [trial["score"] for trial in listed]
+        assert scores == sorted(scores)
+    weights = search.best["tuned"].weighting
+    assert weights == trials_of["tuned"][0]["weights"]
+    lines = str(search).splitlines()
+    assert lines[2].split()[:3] == ["equal", "9", "0.01"]
+    assert "c=0.4" in lines[4] and "*" not in str(search)
+
+
+@pytest.mark.any_backend
+def test_all_methods_have_the_same_number_of_trials():
+    search = tune()
+    counts = {label: len(x) for label, x in search.trials.items()}
+    assert counts == {"equal": 9, "tuned": 9, "cagrad": 9}
+    assert len(ScriptedModel.runs) == 27
+    rates = [trial["learning_rate"] for trial in search.trials["equal"]]
+    # More of them, in the same range and with those that were given.
+    assert len(set(rates)) == 9 and set(RATES) <= set(rates)
+    assert min(rates) == 0.001 and max(rates) == 0.1
+    for trial in search.trials["tuned"]:
+        assert sum(trial["weights"].values()) == pytest.approx(2.0)
+        assert trial["learning_rate"] in RATES
+    search = tune(["equal", "cagrad"], trials=10)
+    counts = {label: len(x) for label, x in search.trials.items()}
+    assert counts == {"equal": 10, "cagrad": 10}
+
+
+@pytest.mark.any_backend
+def test_the_same_seed_finds_the_same():
+    first, second, other = (
+        tune(["equal", "tuned"], seed=seed) for seed in (1000, 1000, 3)
+    )
+    assert first.best["tuned"] == second.best["tuned"]
+    weights = [x["weights"] for x in first.trials["tuned"]]
+    assert weights == [x["weights"] for x in second.trials["tuned"]]
+    assert weights != [x["weights"] for x in other.trials["tuned"]]
+    draws = {x["seed_draw"] for x in ScriptedModel.runs}
+    assert len(draws) == 2
+
+
+@pytest.mark.any_backend
+def test_random_weights():
+    drawn = trials.random_weights(
+        *("tuned", Setting("tuned"), list("abc"), (0.1, 10.0), RATES, 300, 1)
+    )
+    weights = np.array([list(x.values["weights"].values()) for x in drawn])
+    np.testing.assert_allclose(weights.sum(axis=1), 3)
+    # The logarithm of a ratio of two has a triangular distribution.
+    ratios = np.log(weights[:, 0] / weights[:, 1]) / np.log(100)
+    assert -1 < ratios.min() < -0.7 and 0.7 < ratios.max() < 1
+    assert abs(ratios.mean()) < 0.1
+    assert ratios.std() == pytest.approx(1 / math.sqrt(6), rel=0.1)
+    # More trials begin with the same ones.
+    fewer = trials.random_weights(
+        *("tuned", Setting("tuned"), list("abc"), (0.1, 10.0), RATES, 5, 1)
+    )
+    assert fewer == drawn[:5]
+
+
+@pytest.mark.any_backend
+def test_a_search_looks_at_validation_data_alone():
+    tune(["equal", "tuned"])
+    assert ScriptedModel.evaluated == []
+    with pytest.raises(ValueError, match=r"no test data.*\['test_data'\]"):
+        tune(test_data=make_data(8, seed=2))
+
+
+@pytest.mark.any_backend
+def test_an_interrupted_search_continues(tmp_path):
+    path = tmp_path / "search.jsonl"
+    weightings = ["equal", "tuned"]
+    whole = tune(weightings, path=path)
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) == len(ScriptedModel.runs) == 6
+    path.write_text("".join(lines[:4]))
+    ScriptedModel.runs.clear()
+    again = tune(weightings, path=path)
+    assert len(ScriptedModel.runs) == 2
+    assert str(again) == str(whole)
+    # A report can be in the same file.
+    report = run(again.best, path=path, seeds=[0, 1])
+    assert len(report.records) == 4
+    ScriptedModel.runs.clear()
+    tune(weightings, path=path)
+    run(again.best, path=path, seeds=[0, 1])
+    assert not ScriptedModel.runs
+
+
+@pytest.mark.any_backend
+def test_a_report_has_other_seeds():
+    search = tune(["equal"], seed=7)
+    report = run(search.best, seeds=[0, 1], epochs=6, select="val_loss")
+    assert [x["epochs"] for x in report.records] == [6, 6]
+    assert ScriptedModel.runs[-1]["rate"] == pytest.approx(0.01)
+    with pytest.raises(ValueError, match="which is 7. Received: .*6, 7"):
+        run(search.best, seeds=[6, 7])
+
+
+@pytest.mark.any_backend
+def test_a_search_by_another_result():
+    # The highest is that of the highest loss.
+    search = tune(["equal"], select=("val_mine", "max"), epochs=1)
+    assert search.best["equal"].learning_rate == 0.01
+    search = tune(["equal"], select=("val_mine", "min"), epochs=1)
+    assert search.best["equal"].learning_rate in (0.001, 0.1)
+    assert "*: at the end of the range" in str(search)
+    assert list(search.at_the_end()) == ["equal"]
+    search = tune(["equal"], baseline={"sum_loss": 1.0, "max_loss": 2.0})
+    (best, *_) = search.trials["equal"]
+    assert best["score"] == pytest.approx((-50 - 75) / 2)
+
+
+@pytest.mark.any_backend
+def test_a_parameter_in_a_chain():
+    search = tune(
+        {"chain": ["igb_v1", "CAGrad"]}, parameters={"chain": {"c": [0.2, 0.4]}}
+    )
+    igb, cagrad = search.best["chain"].weighting
+    assert type(igb).__name__ == "IGBv1" and cagrad.c == 0.4
+
+
+@pytest.mark.any_backend
+def test_a_search_without_finite_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ScriptedModel, "validation_loss", lambda *arguments: math.nan
+    )
+    search = tune(["equal"])
+    assert "nan" in str(search)
+    with pytest.raises(ValueError, match="try smaller `learning_rates`"):
+        search.best  # noqa: B018
+    search.to_json(tmp_path / "search.json")
+    content = json.loads((tmp_path / "search.json").read_text())
+    assert content["seed"] == 1000
+    assert [x["score"] for x in content["trials"]["equal"]] == [None] * 3
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"learning_rates": [0.1, 0.2]}, r"3 or more.*Received.*\[0.1, 0.2\]"),
+        ({"learning_rates": [0.1, 0.2, 0]}, "3 or more"),
+        ({"learning_rates": 0.1}, "3 or more"),
+        ({"trials": 8}, "at least 9.*'equal': 3.*Received: trials=8"),
+        ({"parameters": {"famo": {"a": [1]}}}, "Received: 'famo'"),
+        ({"parameters": {"tuned": {"a": [1]}}}, "Received: 'tuned'"),
+        ({"parameters": {"cagrad": [1]}}, "a dict of label to a dict"),
+        ({"parameters": {"cagrad": {"c": 1}}}, "a dict of label to a dict"),
+        ({"parameters": {"cagrad": {"c": [1, 1]}}}, "different values"),
+        ({"parameters": {"cagrad": {"rho": [1]}}}, "'c'.*Received: 'rho'"),
+        ({"weight_range": (1.0,)}, r"weight_range=\(1.0,\)"),
+        ({"weight_range": (2, 1)}, r"weight_range=\(2, 1\)"),
+        ({"weight_range": (0, 1)}, r"weight_range=\(0, 1\)"),
+        ({"fraction": 0}, "fraction=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seeds": [1]}, r"Received: \['seeds'\]"),
+        ({"validation_data": None}, "Received: none of them"),
+    ],
+)
+def test_bad_searches(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tune(**arguments)
+    assert not ScriptedModel.runs
+
+
+@pytest.mark.any_backend
+def test_tuned_weights_need_a_search():
+    with pytest.raises(ValueError, match=r"Type search = keras_mtl.tune\("):
+        run(["equal", "tuned"])
+
+
+@pytest.mark.quick_on_torch
+def test_a_search_trains(tmp_path):
+    """The best learning rate of real training is known, too."""
+    x = np.ones((16, 4), "float32")
+    y = {task: np.full((16, 1), 3.0) for task in TASKS}
+
+    def linear():
+        inputs = keras.Input((4,))
+        heads = {
+            task: keras.layers.Dense(1, kernel_initializer="zeros")(inputs)
+            for task in TASKS
+        }
+        return keras_mtl.MultiTaskModel(inputs, heads)
+
+    search = run(
+        ["tuned"],
+        keras_mtl.tune,
+        build=linear,
+        data=(x, y),
+        compile_args={"optimizer": "sgd", "loss": "mse"},
+        # One step of 1 / (2 · 5) per unit of the weight is the best one.
+        learning_rates=[0.001, 0.1, 10.0],
+        weight_range=(0.9, 1.1),
+        validation_data=(x, y),
+        batch_size=16,
+    )
+    assert search.best["tuned"].learning_rate == 0.1
+
+
+# Models of one task each
+
+
+@pytest.mark.any_backend
+def test_single_tasks():
+    alone = single_task(
+        build,
+        make_data(),
+        compile_args={"optimizer": "adam", "loss": LOSSES},
+        validation_data=make_data(8, seed=1),
+        test_data=make_data(8, seed=2),
+        learning_rates=RATES,
+        seeds=[0, 1],
+        epochs=3,
+        select="loss",
+        progress=False,
+    )
+    assert alone.learning_rates == {"sum": 0.01, "max": 0.01}
+    assert alone.results == {"sum_loss": 1.0, "max_loss": 1.0}
+    assert alone.validation.keys() == {"sum_loss", "max_loss"}
+    assert [x["label"] for x in alone.records] == ["sum", "max"] * 2
+    weights = [
+        x["weighting"].get_config()["values"] for x in ScriptedModel.runs
+    ]
+    assert {"sum": 1.0, "max": 0.0} in weights
+    # Two tasks and seeds; the searches are not tested.
+    assert len(ScriptedModel.evaluated) == 4
+    result = run(baseline=alone, select="val_delta_m", scale={"max_loss": 2.0})
+    assert result.baseline == {"sum_loss": 1.0, "max_loss": 2.0}
+    assert result.summary()["equal"]["delta_m"][0] == 0.0
+    (record,) = result.records
+    expected = keras_mtl.metrics.delta_m(
+        {key: record["validation"][key] for key in alone.validation},
+        alone.validation,
+    )
+    assert record["validation"]["delta_m"] == pytest.approx(expected)
+    assert tune(["equal"], baseline=alone).trials["equal"][0]["score"] < 0
+
+
+@pytest.mark.quick_on_torch
+def test_single_tasks_train_alone():
+    """The results are those of models of the other tasks' zero weights."""
+    x, y = make_data()
+    seen = []
+    alone = single_task(
+        lambda: build(keras_mtl.MultiTaskModel),
+        (x, y),
+        compile_args={"optimizer": "sgd", "loss": LOSSES},
+        epochs=2,
+        validation_split=0.25,
+        on_run_end=lambda model, record: seen.append(model),
+        progress=False,
+    )
+    for model, record in zip(seen, alone.records):
+        values = model.evaluate(x, y, verbose=0, return_dict=True)
+        key = f"{record['label']}_loss"
+        assert alone.results[key] == pytest.approx(values[key], rel=1e-6)
+        assert alone.validation[key] == record["history"][f"val_{key}"][-1]
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"select": {"sum": "loss"}}, "Received: select={'sum': 'loss'}"),
+        ({"select": 1}, "Received: select=1"),
+        ({"baseline": "sum"}, r"Received: \['baseline'\]"),
+        ({"select": "loss"}, "Received: none of them"),
+    ],
+)
+def test_bad_single_tasks(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        single_task(
+            build,
+            make_data(),
+            compile_args={"optimizer": "adam", "loss": LOSSES},
+            **arguments,
+        )
+
+
+@pytest.mark.any_backend
+def test_a_baseline_without_a_result():
+    alone = keras_mtl.benchmarking.SingleTaskResult(
+        {"sum_loss": 1.0}, {}, {}, []
+    )
+    with pytest.raises(ValueError, match=r"\['sum_loss'\]. Received: \['max"):
+        run(baseline=alone)
+
+
+# Relative times
+
+
+@pytest.mark.any_backend
+def test_relative_times_take_turns(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(step_timer.time, "perf_counter", lambda: now[0])
+    trained = []
+
+    class Slow(ScriptedModel):
+        def fit(self, *args, callbacks, epochs, **kwargs):
+            name = type(self.weighting).__name__
+            trained.append(name)
+            callbacks = keras.callbacks.CallbackList(
+                callbacks, model=self, epochs=epochs, steps=3
+            )
+            callbacks.on_train_begin()
+            callbacks.on_epoch_begin(0)
+            for step in range(3):
+                callbacks.on_train_batch_begin(step)
+                # The machine becomes slower all the time.
+                now[0] += (1 + 2 * (name == "Random")) * (10 + len(trained))
+            callbacks.on_epoch_end(0, {})
+            callbacks.on_train_end()
+
+    times = relative_times(
+        lambda: build(Slow),
+        make_data(),
+        compile_args={"optimizer": "sgd", "loss": LOSSES},
+        weightings=["Equal", "random"],
+        rounds=2,
+        warm_up=2,
+    )
+    warm_up = ["Equal"] * 2 + ["Random"] * 2
+    assert trained == warm_up + ["Equal", "Random", "Random", "Equal"] * 2
+    assert times == {"equal": 1.0, "random": pytest.approx(3.0)}
+    trained.clear()
+    times = relative_times(
+        lambda: build(Slow),
+        make_data(),
+        compile_args={"optimizer": "sgd", "loss": LOSSES},
+        weightings=["random"],
+        rounds=1,
+    )
+    assert times == {"random": pytest.approx(3.0)}
+
+
+@pytest.mark.quick_on_torch
+def test_relative_times_of_training():
+    class Sleeps(keras_mtl.weightings.Equal):
+        """Takes longer at the end of an epoch, which is not measured."""
+
+        def on_epoch_begin(self):
+            time.sleep(0.01)
+
+    times = relative_times(
+        lambda: build(keras_mtl.MultiTaskModel),
+        make_data(),
+        compile_args={"optimizer": "sgd", "loss": LOSSES, "run_eagerly": True},
+        weightings={"equal": "equal", "sleeps": Sleeps()},
+        batch_size=2,
+        rounds=1,
+    )
+    assert times["equal"] == 1.0 and 0 < times["sleeps"] < 10

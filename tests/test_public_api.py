@@ -69,6 +69,8 @@ MAX_LINES = 40
 # Functions that a split would hide, with the reason.
 LONGER_FUNCTIONS = {
     "keras_mtl.benchmarking.benchmark.benchmark": "a list of arguments",
+    "keras_mtl.benchmarking.single_task.single_task": "a list of arguments",
+    "keras_mtl.benchmarking.tuning.tune": "a list of arguments",
     "keras_mtl.model.MultiTaskModel.fit": "a list of arguments",
     "keras_mtl.solvers.cagrad.conflict_averse": "one loop of a solver",
     "keras_mtl.solvers.fairgrad.fair_weights": "one loop of a solver",

@@ -24,7 +24,7 @@ def run_all(
     seeds: Sequence[int],
     path: str | os.PathLike | None,
     progress: bool,
-    on_run_end: Callable[[MultiTaskModel, dict], Any],
+    on_run_end: Callable[[MultiTaskModel, dict], Any] = lambda model, x: None,
 ) -> list[dict[str, Any]]:
     """Trains what the file does not hold, and returns all records.
 

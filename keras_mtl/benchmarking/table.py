@@ -49,6 +49,11 @@ def as_rich(result: "BenchmarkResult") -> "rich.table.Table":
 def as_text(result: "BenchmarkResult") -> str:
     """Returns the table in plain text, for which nothing need be installed."""
     texts = [[text for text, _ in row] for row in _grid(result)]
+    return layout(texts, _caption(result))
+
+
+def layout(texts: Sequence[Sequence[str]], caption: str) -> str:
+    """Returns a table in plain text, of which the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     header, *rows = (
         "  ".join(
@@ -58,7 +63,7 @@ def as_text(result: "BenchmarkResult") -> str:
         for row in texts
     )
     rule = "-" * len(header)
-    return "\n".join([header, rule, *rows, rule, _caption(result)])
+    return "\n".join([header, rule, *rows, rule, caption])
 
 
 def as_markdown(result: "BenchmarkResult") -> str:

@@ -56,9 +56,13 @@ class Training:
     def prototype(self, settings: Iterable[Setting]) -> MultiTaskModel:
         """Returns a model that was compiled with each setting, for checks."""
         model = self._new_model()
+        self.check(model, settings)
+        return model
+
+    def check(self, model: MultiTaskModel, settings: Iterable[Setting]) -> None:
+        """Raises an error if the model cannot be compiled with a setting."""
         for setting in settings:
             self._compile(model, setting)
-        return model
 
     def log_delta_m(
         self, baseline: Mapping[str, float] | None, higher_is_better: Any
@@ -172,6 +176,21 @@ class Training:
         if best is not None:
             record |= {"best_epoch": best.epoch, "validation": best.results}
         return model, record
+
+    def epoch(
+        self, setting: Setting
+    ) -> Callable[[keras.callbacks.Callback], Any]:
+        """Returns a function of a callback that trains a model for an epoch.
+
+        The model is a new one, and goes on where the last call left it.
+        """
+        keras.utils.set_random_seed(0)
+        model = self._new_model()
+        self._compile(model, setting)
+        return lambda callback: model.fit(
+            **{"verbose": 0, **self._fitting, "epochs": 1},
+            callbacks=[callback],
+        )
 
     def _test(
         self, model: MultiTaskModel, best: BestEpoch | None
