@@ -164,15 +164,15 @@ def test_comparing_fairly(tmp_path, monkeypatch, capsys):
     }
     shorter = {
         '"uncertainty", ': "",
-        '"c": [0.2, 0.4, 0.8]': '"c": [0.4]',
-        "[0, 1, 2]": "[0]",
+        r'"uncertainty": \{.*': "",
+        r"\[0.2, 0.4, 0.8\]": "[0.4]",
+        r"\[0, 1, 2\]": "[0]",
         "epochs=30": "epochs=3, verbose=0",
-        "weightings=search.best\n": "weightings=search.best, rounds=1\n",
+        r"weightings=search.best$": "weightings=search.best, rounds=1",
     }
     for old, new in shorter.items():
-        fair, equal_cost = (
-            text.replace(old, new) for text in (fair, equal_cost)
-        )
+        fair = re.sub(old, new, fair)
+        equal_cost = re.sub(old, new, equal_cost, flags=re.MULTILINE)
     exec(fair, names)
     exec(equal_cost, names)
     text = capsys.readouterr().out

@@ -446,7 +446,7 @@ def test_a_search_finds_what_is_best():
         scores = [trial["score"] for trial in listed]
         assert scores == sorted(scores)
     weights = search.best["tuned"].weighting
-    assert weights == trials_of["tuned"][0]["weights"]
+    assert weights == trials_of["tuned"][0]["parameters"]["weights"]
     lines = str(search).splitlines()
     assert lines[2].split()[:3] == ["equal", "9", "0.01"]
     assert "c=0.4" in lines[4] and "*" not in str(search)
@@ -463,7 +463,9 @@ def test_all_methods_have_the_same_number_of_trials():
     assert len(set(rates)) == 9 and set(RATES) <= set(rates)
     assert min(rates) == 0.001 and max(rates) == 0.1
     for trial in search.trials["tuned"]:
-        assert sum(trial["weights"].values()) == pytest.approx(2.0)
+        assert sum(trial["parameters"]["weights"].values()) == pytest.approx(
+            2.0
+        )
         assert trial["learning_rate"] in RATES
     search = tune(["equal", "cagrad"], trials=10)
     counts = {label: len(x) for label, x in search.trials.items()}
@@ -476,9 +478,9 @@ def test_the_same_seed_finds_the_same():
         tune(["equal", "tuned"], seed=seed) for seed in (1000, 1000, 3)
     )
     assert first.best["tuned"] == second.best["tuned"]
-    weights = [x["weights"] for x in first.trials["tuned"]]
-    assert weights == [x["weights"] for x in second.trials["tuned"]]
-    assert weights != [x["weights"] for x in other.trials["tuned"]]
+    weights = [x["parameters"] for x in first.trials["tuned"]]
+    assert weights == [x["parameters"] for x in second.trials["tuned"]]
+    assert weights != [x["parameters"] for x in other.trials["tuned"]]
     draws = {x["seed_draw"] for x in ScriptedModel.runs}
     assert len(draws) == 2
 
@@ -488,7 +490,7 @@ def test_random_weights():
     drawn = trials.random_weights(
         *("tuned", Setting("tuned"), list("abc"), (0.1, 10.0), RATES, 300, 1)
     )
-    weights = np.array([list(x.values["weights"].values()) for x in drawn])
+    weights = np.array([list(x.parameters["weights"].values()) for x in drawn])
     np.testing.assert_allclose(weights.sum(axis=1), 3)
     # The logarithm of a ratio of two has a triangular distribution.
     ratios = np.log(weights[:, 0] / weights[:, 1]) / np.log(100)
@@ -562,6 +564,18 @@ def test_a_parameter_in_a_chain():
     )
     igb, cagrad = search.best["chain"].weighting
     assert type(igb).__name__ == "IGBv1" and cagrad.c == 0.4
+
+
+@pytest.mark.any_backend
+def test_a_parameter_that_is_a_learning_rate():
+    search = tune(
+        ["Uncertainty"],
+        parameters={"uncertainty": {"learning_rate": [1.0, 2.0]}},
+    )
+    assert len(search.trials["uncertainty"]) == 6
+    best = search.best["uncertainty"]
+    assert best.learning_rate == 0.01 and best.weighting.learning_rate == 1.0
+    assert " 0.01 " in str(search) and "learning_rate=1.0" in str(search)
 
 
 @pytest.mark.any_backend

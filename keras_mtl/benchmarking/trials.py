@@ -33,13 +33,14 @@ class Trial:
         label: Label of the method.
         name: Label of the trial in the file of the runs.
         setting: What is trained.
-        values: Dict of what is searched to its value.
+        parameters: Dict of the method's own parameters to their values; of
+            fixed weights, `weights`.
     """
 
     label: str
     name: str
     setting: Setting
-    values: dict[str, Any]
+    parameters: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,12 +172,14 @@ def grid(
     trials = []
     for i, own in enumerate(combinations):
         weighting = _with_parameters(setting.weighting, own, label)
+        method = f"{label}({_text(own)})" if own else label
         for rate in refined(rates, share + (i < rest)):
-            values = {"learning_rate": rate, **own}
             tried = dataclasses.replace(
                 setting, weighting=weighting, learning_rate=rate
             )
-            trials.append(Trial(label, _name(label, values), tried, values))
+            trials.append(
+                Trial(label, f"{method}, learning_rate={rate}", tried, own)
+            )
     return trials
 
 
@@ -212,9 +215,8 @@ def random_weights(
         fixed = dict(zip(tasks, map(float, weights), strict=True))
         rate = rates[i % len(rates)]
         own = dataclasses.replace(setting, weighting=fixed, learning_rate=rate)
-        name = _name(label, {"learning_rate": rate, "draw": i + 1})
-        values = {"learning_rate": rate, "weights": fixed}
-        trials.append(Trial(label, name, own, values))
+        name = f"{label}({i + 1}), learning_rate={rate}"
+        trials.append(Trial(label, name, own, {"weights": fixed}))
     return trials
 
 
@@ -249,8 +251,8 @@ def _combinations(
     ]
 
 
-def _name(label: str, values: Mapping[str, Any]) -> str:
-    return ", ".join([label, *(f"{x}={y}" for x, y in values.items())])
+def _text(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _with_parameters(

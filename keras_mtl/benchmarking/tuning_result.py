@@ -1,6 +1,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,14 +52,16 @@ class TuningResult:
     def trials(self) -> dict[str, list[dict[str, Any]]]:
         """The trials of each method, the best one first.
 
-        Dict of label to a list of dicts with the entries of what was searched
-        (`learning_rate`, parameters, `weights`); `score`, the validation result
-        by which it counts; `best_epoch`; and `record`, that of its run.
+        Dict of label to a list of dicts with the entries `learning_rate`;
+        `parameters`, dict of the method's own ones to their values, for
+        `"tuned"` of `"weights"` to the fixed weights; `score`, the validation
+        result by which it counts; `best_epoch`; and `record`, that of its run.
         """
         return {
             label: [
                 {
-                    **outcome.trial.values,
+                    "learning_rate": outcome.trial.setting.learning_rate,
+                    "parameters": outcome.trial.parameters,
                     "score": outcome.score(),
                     "best_epoch": outcome.record["best_epoch"],
                     "record": outcome.record,
@@ -81,8 +84,8 @@ class TuningResult:
         """
         found = {}
         for label, outcomes in self._outcomes.items():
-            rates = [x.trial.values["learning_rate"] for x in outcomes]
-            best = self._best(label).trial.values["learning_rate"]
+            rates = [x.trial.setting.learning_rate for x in outcomes]
+            best = self._best(label).trial.setting.learning_rate
             if best in (min(rates), max(rates)):
                 found[label] = best
         return found
@@ -100,11 +103,10 @@ class TuningResult:
         is_at_end = self.at_the_end()
         for label, outcomes in self._outcomes.items():
             best = self._best(label)
-            values = dict(best.trial.values)
-            rate = f"{values.pop('learning_rate'):.4g}"
+            rate = f"{best.trial.setting.learning_rate:.4g}"
             rate += "*" if label in is_at_end else ""
             score = f"{best.score():.4g} ({best.select[0]})"
-            rows.append([label, str(len(outcomes)), rate, score, _text(values)])
+            rows.append([label, str(len(outcomes)), rate, score, _text(best)])
         caption = f"Seed {self._seed}. Best trials on the validation data."
         if is_at_end:
             caption += (
@@ -116,9 +118,11 @@ class TuningResult:
         return str(self)
 
 
-def _text(values: dict[str, Any]) -> str:
-    weights = values.get("weights", {})
-    texts = [f"{name}={x}" for name, x in values.items() if name != "weights"]
-    return ", ".join(
-        texts + [f"{task} {weight:.3g}" for task, weight in weights.items()]
-    )
+def _text(outcome: Outcome) -> str:
+    parameters = outcome.trial.parameters
+    weights = parameters.get("weights", {})
+    if isinstance(weights, Mapping) and weights:
+        texts = [f"{task} {weight:.3g}" for task, weight in weights.items()]
+    else:
+        texts = [f"{name}={value}" for name, value in parameters.items()]
+    return ", ".join(texts)
