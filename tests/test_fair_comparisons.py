@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import keras
 import numpy as np
@@ -450,26 +449,30 @@ def test_a_search_finds_what_is_best():
     lines = str(search).splitlines()
     assert lines[2].split()[:3] == ["equal", "9", "0.01"]
     assert "c=0.4" in lines[4] and "*" not in str(search)
+    check_equal_budget(search, 9)
+    assert len(ScriptedModel.runs) == 27
+    assert set(RATES) <= {x["learning_rate"] for x in trials_of["equal"]}
+    for trial in trials_of["tuned"]:
+        assert sum(trial["parameters"]["weights"].values()) == pytest.approx(2)
+        assert trial["learning_rate"] in RATES
+
+
+def check_equal_budget(search, number):
+    counts = {label: len(x) for label, x in search.trials.items()}
+    assert counts == dict.fromkeys(counts, number)
+    rates = [trial["learning_rate"] for trial in search.trials["equal"]]
+    # More of them, in the same range and with those that were given.
+    assert len(set(rates)) == number
+    assert min(rates) == 0.001 and max(rates) == 0.1
 
 
 @pytest.mark.any_backend
-def test_all_methods_have_the_same_number_of_trials():
-    search = tune()
-    counts = {label: len(x) for label, x in search.trials.items()}
-    assert counts == {"equal": 9, "tuned": 9, "cagrad": 9}
-    assert len(ScriptedModel.runs) == 27
-    rates = [trial["learning_rate"] for trial in search.trials["equal"]]
-    # More of them, in the same range and with those that were given.
-    assert len(set(rates)) == 9 and set(RATES) <= set(rates)
-    assert min(rates) == 0.001 and max(rates) == 0.1
-    for trial in search.trials["tuned"]:
-        assert sum(trial["parameters"]["weights"].values()) == pytest.approx(
-            2.0
-        )
-        assert trial["learning_rate"] in RATES
-    search = tune(["equal", "cagrad"], trials=10)
-    counts = {label: len(x) for label, x in search.trials.items()}
-    assert counts == {"equal": 10, "cagrad": 10}
+def test_trials_that_no_grid_divides():
+    parameters = {"cagrad": {"c": [0.2, 0.4]}}
+    search = tune(["equal", "cagrad"], trials=7, parameters=parameters)
+    check_equal_budget(search, 7)
+    values = [x["parameters"]["c"] for x in search.trials["cagrad"]]
+    assert sorted([values.count(0.2), values.count(0.4)]) == [3, 4]
 
 
 @pytest.mark.any_backend
@@ -791,22 +794,3 @@ def test_relative_times_take_turns(monkeypatch):
         rounds=1,
     )
     assert times == {"random": pytest.approx(3.0)}
-
-
-@pytest.mark.quick_on_torch
-def test_relative_times_of_training():
-    class Sleeps(keras_mtl.weightings.Equal):
-        """Takes longer at the end of an epoch, which is not measured."""
-
-        def on_epoch_begin(self):
-            time.sleep(0.01)
-
-    times = relative_times(
-        lambda: build(keras_mtl.MultiTaskModel),
-        make_data(),
-        compile_args={"optimizer": "sgd", "loss": LOSSES, "run_eagerly": True},
-        weightings={"equal": "equal", "sleeps": Sleeps()},
-        batch_size=2,
-        rounds=1,
-    )
-    assert times["equal"] == 1.0 and 0 < times["sleeps"] < 10
