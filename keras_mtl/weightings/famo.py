@@ -76,7 +76,7 @@ class FAMO(Weighting):
         checks.one_per_task("min_losses", self.min_losses, num_tasks)
         self.logits = self.add_state((num_tasks,), name="logits")
         self.gaps = self.add_state((num_tasks,), name="gaps")
-        adam = keras.optimizers.Adam(self.learning_rate, epsilon=1e-8)
+        adam = keras.optimizers.Adam(float(self.learning_rate), epsilon=1e-8)
         self.optimizer = OwnOptimizer(adam, self.logits)
         self.optimizer_state = self.optimizer.variables
 

@@ -85,7 +85,7 @@ class GradNorm(GradientWeighting):
         self.first_losses = self.add_state((num_tasks,), name="first_losses")
         # Norms may be small: a larger ε would slow their steps down.
         epsilon = 1e-7 if self.relative_norms else 1e-16
-        adam = keras.optimizers.Adam(self.learning_rate, epsilon=epsilon)
+        adam = keras.optimizers.Adam(float(self.learning_rate), epsilon=epsilon)
         self.optimizer = OwnOptimizer(adam, self.trained, max_growth=MAX_GROWTH)
         self.optimizer_state = self.optimizer.variables
 

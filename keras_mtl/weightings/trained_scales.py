@@ -43,7 +43,7 @@ class TrainedScales(Weighting):
 
     def make_optimizer(self, scales: keras.Variable) -> None:
         """Makes the optimizer of the scales, a variable of shape `(T,)`."""
-        adam = keras.optimizers.Adam(self.learning_rate or 1e-3)
+        adam = keras.optimizers.Adam(float(self.learning_rate or 1e-3))
         self.optimizer = OwnOptimizer(adam, scales, MAX_GRADIENT)
         self.optimizer_state = self.optimizer.variables
 

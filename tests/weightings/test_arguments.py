@@ -106,3 +106,15 @@ def test_gradnorm_of_features_has_no_layer():
     assert GradNorm().measurement.shared == "last"
     again = GradNorm.from_config(features.get_config())
     assert again.get_config() == features.get_config()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "name", ["uncertainty", "imtl_l", "ldc_mtl", "gradnorm", "famo", "igb_v2"]
+)
+def test_a_learning_rate_may_be_a_whole_number(name):
+    cls = type(keras_mtl.weightings.get(name))
+    options = {"agent": "keras"} if name == "igb_v2" else {}
+    weighting = cls(learning_rate=1, **options)
+    gramian = [np.eye(2)] * weighting.needs_gradients
+    assert np.all(np.isfinite(np.array(weighting(np.ones(2), *gramian))))
