@@ -1,5 +1,7 @@
-"""Networks for the examples, each an `(inputs, outputs)` pair of one graph."""
+"""Networks of the papers, each an `(inputs, outputs)` pair of one graph."""
 
+from keras_mtl.models.glove import glove_embeddings
 from keras_mtl.models.message_passing import message_passing
+from keras_mtl.models.text_cnn import text_cnn
 
-__all__ = ["message_passing"]
+__all__ = ["glove_embeddings", "message_passing", "text_cnn"]

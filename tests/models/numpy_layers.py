@@ -1,0 +1,73 @@
+"""Layers in NumPy and float64, for an independent forward pass."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def randomize(model, scale=0.5, seed=0):
+    """Gives all variables random values, variances positive ones."""
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        value = rng.normal(scale=scale, size=variable.shape)
+        if variable.name in ("moving_variance", "gamma"):
+            value = 0.5 + np.abs(value)
+        variable.assign(value)
+
+
+def weights(model, name):
+    return [np.float64(w) for w in model.get_layer(name).get_weights()]
+
+
+def predict(model, inputs):
+    if keras.backend.backend() == "jax":
+        # It compiles the whole network once, not each operation.
+        outputs = model.predict_on_batch(inputs)
+    else:
+        outputs = model(inputs, training=False)
+    return {t: np.float64(ops.convert_to_numpy(y)) for t, y in outputs.items()}
+
+
+def assert_close(actual, expected, rtol=1e-4, atol=1e-5):
+    assert actual.keys() == expected.keys()
+    for task in actual:
+        np.testing.assert_allclose(
+            actual[task], expected[task], rtol=rtol, atol=atol
+        )
+
+
+def saved_and_loaded(model, tmp_path):
+    path = tmp_path / "model.keras"
+    model.save(path)
+    return keras.saving.load_model(path)
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x, axis=-1):
+    x = np.exp(x - x.max(axis=axis, keepdims=True))
+    return x / x.sum(axis=axis, keepdims=True)
+
+
+def convolve(x, kernel, bias):
+    """A convolution with a margin of zeros, over one axis or two.
+
+    Args:
+        x: Of shape `(batch, ..., channels)`.
+        kernel: Of shape `(..., channels, filters)`, sizes odd.
+        bias: Of shape `(filters,)`.
+    """
+    sizes = kernel.shape[:-2]
+    margins = [(size // 2, size // 2) for size in sizes]
+    padded = np.pad(x, [(0, 0), *margins, (0, 0)])
+    result = np.zeros((*x.shape[:-1], kernel.shape[-1])) + bias
+    for offset in np.ndindex(*sizes):
+        window = tuple(slice(o, o + n) for o, n in zip(offset, x.shape[1:-1]))
+        result += padded[(slice(None), *window)] @ kernel[offset]
+    return result
