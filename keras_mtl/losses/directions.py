@@ -93,7 +93,13 @@ def results_of(model: Any) -> dict[str, bool | None]:
 
 
 def is_higher_better(metric: keras.metrics.Metric) -> bool | None:
-    """Returns whether a higher value of a metric is better, if it is known."""
+    """Returns whether a higher value of a metric is better, if it is known.
+
+    A metric may tell it itself, by an attribute `higher_is_better`.
+    """
+    told = getattr(metric, "higher_is_better", None)
+    if told is not None:
+        return bool(told)
     for base in type(metric).__mro__:
         if base.__module__.startswith("keras."):
             if base.__name__ in HIGHER_IS_BETTER:

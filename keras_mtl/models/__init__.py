@@ -1,7 +1,23 @@
 """Networks of the papers, each an `(inputs, outputs)` pair of one graph."""
 
+from keras_mtl.models.depth_loss import DepthLoss
 from keras_mtl.models.glove import glove_embeddings
 from keras_mtl.models.message_passing import message_passing
+from keras_mtl.models.mtan_seg_net import mtan_seg_net
+from keras_mtl.models.normal_loss import NormalLoss
+from keras_mtl.models.scene_losses import scene_losses
+from keras_mtl.models.seg_net import seg_net
+from keras_mtl.models.segmentation_loss import SegmentationLoss
 from keras_mtl.models.text_cnn import text_cnn
 
-__all__ = ["glove_embeddings", "message_passing", "text_cnn"]
+__all__ = [
+    "DepthLoss",
+    "NormalLoss",
+    "SegmentationLoss",
+    "glove_embeddings",
+    "message_passing",
+    "mtan_seg_net",
+    "scene_losses",
+    "seg_net",
+    "text_cnn",
+]

@@ -42,6 +42,25 @@ def saved_and_loaded(model, tmp_path):
     return keras.saving.load_model(path)
 
 
+def gradient_of(function, x):
+    """Returns the gradient of a scalar function of a tensor."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(function)(x)
+    x = ops.convert_to_tensor(x).requires_grad_()
+    function(x).backward()
+    return x.grad
+
+
 def relu(x):
     return np.maximum(x, 0)
 
