@@ -27,9 +27,13 @@ def scene_metrics(
 
     Example:
 
-    >>> metrics = keras_mtl.metrics.scene_metrics(["depth"])
-    >>> [metric.name for metric in metrics["depth"]]
-    ['absolute_error', 'relative_error']
+    ```python
+    model.compile(
+        "adam",
+        loss=keras_mtl.models.scene_losses(),
+        metrics=keras_mtl.metrics.scene_metrics(),
+    )
+    ```
 
     Args:
         tasks: Some of `"segmentation"`, `"depth"` and `"normal"`.
@@ -46,7 +50,7 @@ def scene_metrics(
         Table 1.
     """
     names = scene_tasks(tasks)
-    metrics = {
+    metrics: dict[str, list] = {
         "segmentation": [
             PixelMeanIoU(classes),
             PixelMean("accuracy", name="pixel_accuracy"),

@@ -20,8 +20,8 @@ class UnitVector(keras.layers.Layer):
     Example:
 
     >>> vectors = UnitVector()(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    >>> np.round(vectors, 4).tolist()
-    [[0.6, 0.8], [0.0, 0.0]]
+    >>> [round(float(x), 4) for x in ops.ravel(vectors)]
+    [0.6, 0.8, 0.0, 0.0]
 
     Call arguments:
         vectors: Of shape `(..., size)`.
