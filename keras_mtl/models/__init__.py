@@ -2,7 +2,9 @@
 
 from keras_mtl.models.depth_loss import DepthLoss
 from keras_mtl.models.glove import glove_embeddings
+from keras_mtl.models.le_net import le_net
 from keras_mtl.models.message_passing import message_passing
+from keras_mtl.models.mpnn import mpnn
 from keras_mtl.models.mtan_seg_net import mtan_seg_net
 from keras_mtl.models.normal_loss import NormalLoss
 from keras_mtl.models.scene_losses import scene_losses
@@ -15,7 +17,9 @@ __all__ = [
     "NormalLoss",
     "SegmentationLoss",
     "glove_embeddings",
+    "le_net",
     "message_passing",
+    "mpnn",
     "mtan_seg_net",
     "scene_losses",
     "seg_net",

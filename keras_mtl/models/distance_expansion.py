@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.models.distances import distances
+
 Tensor = Any
 
 
@@ -75,21 +77,11 @@ class DistanceExpansion(keras.layers.Layer):
         self._centers = (centers * self._scale)[:, None]
 
     def call(self, atoms: Tensor, positions: Tensor) -> Tensor:
-        distances, neighbors = self._distances(atoms, positions)
-        decay = ops.exp(distances / -_DECAY_LENGTH)
+        lengths, neighbors = distances(atoms, positions)
+        decay = ops.exp(lengths / -_DECAY_LENGTH)
         decay = ops.where(neighbors, decay, _NOWHERE) * self._scale
         centers = ops.convert_to_tensor(self._centers, decay.dtype)
         return ops.exp(-ops.square(decay[:, :, None, :] - centers))
-
-    def _distances(self, atoms, positions):
-        difference = positions[:, :, None, :] - positions[:, None, :, :]
-        square = ops.sum(ops.square(difference), axis=-1)
-        real = atoms > 0
-        pairs = ops.logical_and(real[:, :, None], real[:, None, :])
-        neighbors = ops.logical_and(pairs, square > 0)
-        # The slope of sqrt at zero is infinite, and would make the gradient
-        # with respect to the positions NaN.
-        return ops.sqrt(ops.where(neighbors, square, 1.0)), neighbors
 
     def get_config(self) -> dict[str, Any]:
         return {
