@@ -1,5 +1,6 @@
 """Networks of the papers, each an `(inputs, outputs)` pair of one graph."""
 
+from keras_mtl.models.adv_mtl import adv_mtl
 from keras_mtl.models.depth_loss import DepthLoss
 from keras_mtl.models.glove import glove_embeddings
 from keras_mtl.models.le_net import le_net
@@ -16,6 +17,7 @@ __all__ = [
     "DepthLoss",
     "NormalLoss",
     "SegmentationLoss",
+    "adv_mtl",
     "glove_embeddings",
     "le_net",
     "message_passing",
