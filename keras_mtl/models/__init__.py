@@ -1,6 +1,8 @@
 """Networks of the papers, each an `(inputs, outputs)` pair of one graph."""
 
 from keras_mtl.models.adv_mtl import adv_mtl
+from keras_mtl.models.bert import bert
+from keras_mtl.models.bert import minilm_preset
 from keras_mtl.models.depth_loss import DepthLoss
 from keras_mtl.models.glove import glove_embeddings
 from keras_mtl.models.le_net import le_net
@@ -18,9 +20,11 @@ __all__ = [
     "NormalLoss",
     "SegmentationLoss",
     "adv_mtl",
+    "bert",
     "glove_embeddings",
     "le_net",
     "message_passing",
+    "minilm_preset",
     "mpnn",
     "mtan_seg_net",
     "scene_losses",
