@@ -284,3 +284,15 @@ def test_early_stopping_restores_the_network_alone():
     np.testing.assert_equal(
         list(map(keras.ops.convert_to_numpy, variables)), last
     )
+
+
+@pytest.mark.quick_on_torch
+def test_networks():
+    first, vectors, scenes = examples("docs/networks.md")
+    space = {"keras_mtl": keras_mtl, "tasks": ["a"], "vocabulary": ["", "b"]}
+    exec(first, space)
+    exec(scenes, space)
+    # The vectors themselves are in a package that need not be installed.
+    space["embeddings"] = np.ones((2, 50))
+    exec(vectors.splitlines()[-1], space)
+    assert space["outputs"].keys() == {*space["tasks"]}

@@ -35,8 +35,7 @@ def mpnn(
     begins as an embedding of its element, and the edge network sees distances;
     in the papers, they also see what RDKit tells of atoms and bonds. With the
     default sizes and the eleven tasks of QM9 it has 616,779 weights, of which
-    the tasks share 616,064. `message_passing` is ten times smaller, and about
-    as much faster.
+    the tasks share 616,064. `message_passing` has a tenth of them.
 
     Example:
 

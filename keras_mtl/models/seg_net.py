@@ -27,7 +27,7 @@ def seg_net(
 
     With the default widths and the segmentation alone, it has 24,981,069
     trained weights. A narrower one, such as `widths=(16, 32, 64, 128, 128)`,
-    takes a sixteenth of the time.
+    has a sixteenth of them.
 
     Example:
 
