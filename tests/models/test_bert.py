@@ -23,8 +23,10 @@ X = {
 
 
 # KerasNLP is the former name of KerasHub.
-@pytest.fixture(params=["keras_hub", "keras_nlp"])
+@pytest.fixture(params=["stand-in", "keras_hub", "keras_nlp"])
 def hub(request):
+    if request.param == "stand-in":
+        return None
     return pytest.importorskip(
         request.param,
         reason='needs KerasHub: pip install "keras-mtl[nlp]"',
@@ -33,6 +35,8 @@ def hub(request):
 
 
 def backbone(hub):
+    if hub is None:
+        return stand_in()
     return hub.models.BertBackbone(
         vocabulary_size=12,
         num_layers=2,
@@ -41,6 +45,21 @@ def backbone(hub):
         intermediate_dim=6,
         max_sequence_length=8,
     )
+
+
+def stand_in():
+    """What an encoder of KerasHub looks like, for where that is absent."""
+    inputs = {name: keras.Input((None,), name=name) for name in X}
+    x = keras.layers.Embedding(12, 4)(inputs["token_ids"])
+    x = x + keras.layers.Embedding(2, 4)(inputs["segment_ids"])
+    blocks = [
+        keras.layers.Dense(4, name=f"transformer_layer_{i}") for i in range(2)
+    ]
+    for block in blocks:
+        x = block(x)
+    encoder = keras.Model(inputs, {"sequence_output": x})
+    encoder.transformer_layers = blocks
+    return encoder
 
 
 @pytest.mark.quick_on_torch
