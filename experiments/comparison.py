@@ -1,0 +1,243 @@
+"""What the comparisons of weightings share: search, report, results.
+
+Every method gets the same number of trials on validation data, for the learning
+rate and, if it has one, for a parameter of its own. `"tuned"` are fixed weights
+that as many trials found. With what was found, each method is trained with
+other seeds; the epoch that is best by the validation data is tested. Δm is
+against models of one task each, whose learning rates were searched as well. A
+trial has half of the epochs: with 40, IGBv2's agent acts in 15 of its 20.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+import keras
+
+import keras_mtl
+from keras_mtl.backend import files
+from keras_mtl.benchmarking import single_task
+
+# The first ones are those that a table without the others needs.
+LOSS_BALANCING = [
+    "equal",
+    "tuned",
+    "scale_invariant",
+    "uncertainty",
+    "igb_v1",
+    "igb_v2",
+    "random",
+    "dwa",
+    "bandit_mtl",
+    "geometric_mean",
+    "imtl_l",
+    "famo",
+    "go4align",
+    "smooth_tchebycheff",
+    "tchebycheff",
+    "ldc_mtl",
+    "uw_so",
+    "softadapt",
+    "relobralo",
+    "cosmos",
+    "pbi",
+]
+GRADIENT_BALANCING = [
+    "nash_mtl",
+    "cagrad",
+    "mgda",
+    "pcgrad",
+    "imtl_g",
+    "fairgrad",
+    "upgrad",
+    "aligned_mtl",
+    "config",
+    "db_mtl",
+    "dualproj",
+    "excess_mtl",
+    "gradnorm",
+    "gradvac",
+    "graddrop",
+    "trimmed_mean",
+    "sdmgrad",
+    "moco",
+    "modo",
+    "cr_mogm",
+    "mean",
+]
+METHODS = LOSS_BALANCING + GRADIENT_BALANCING
+# Of a method's own parameter the default of the package and another value that
+# its paper or its official code has.
+PARAMETERS = {
+    "uncertainty": {"learning_rate": [0.025, 0.001]},
+    "igb_v2": {"logit_bound": [1.0, 0.3]},
+    "dwa": {"temperature": [2.0, 0.5]},
+    "bandit_mtl": {"rho": [1.2, 0.4]},
+    "famo": {"gamma": [0.001, 0.01]},
+    "smooth_tchebycheff": {"mu": [0.1, 1.0]},
+    "ldc_mtl": {"control": [0.1, 0.01]},
+    "uw_so": {"temperature": [1.0, 10.0]},
+    "relobralo": {"temperature": [1.0, 0.1]},
+    "cosmos": {"similarity": [1.0, 0.1]},
+    "pbi": {"theta": [5.0, 0.5]},
+    "cagrad": {"c": [0.4, 0.8]},
+    "fairgrad": {"alpha": [2.0, 1.0]},
+    "db_mtl": {"beta": [0.5, 0.9]},
+    "gradnorm": {"alpha": [1.5, 0.5]},
+    "sdmgrad": {"lambda_": [0.3, 3.0]},
+}
+
+# The part of the epochs for which a trial trains.
+FRACTION = 0.5
+
+
+class Problem(NamedTuple):
+    """What is trained, and how it is measured."""
+
+    name: str
+    data: Any
+    build: Callable
+    compile_args: Callable
+    # The metric of each task, or a list of metrics.
+    metrics: dict
+    batch_size: int
+    learning_rates: list
+    # The metric by which the epoch of a model of one task is chosen.
+    select: Any = "loss"
+    higher_is_better: Any = None
+    uncertainty_form: str = "regression"
+
+
+def weighting_of(label, problem):
+    """Returns what `benchmark` takes; gradients are those of the features."""
+    if label == "tuned":
+        return label
+    cls = type(keras_mtl.weightings.get(label))
+    if label == "uncertainty":
+        return cls(problem.uncertainty_form)
+    if label == "igb_v2":
+        # The agent that runs on every backend.
+        return cls(agent="keras", seed=0)
+    if label == "random":
+        return cls(seed=0)
+    if label in ("graddrop", "trimmed_mean"):
+        return cls()
+    weighting = cls()
+    return cls(gradients="features") if weighting.needs_gradients else label
+
+
+def parser_of(description, epochs, methods=METHODS):
+    """Returns the parser of the options that all comparisons have."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--data-dir", help="folder of the data")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--weightings", nargs="+", default=methods)
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path(__file__).parent
+    )
+    parser.add_argument("--no-progress", dest="progress", action="store_false")
+    return parser
+
+
+def compare(problem, arguments):
+    """Searches, trains and tests.
+
+    Returns:
+        The `BenchmarkResult`, and a dict of what is to be saved.
+    """
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+
+    def runs(kind):
+        return arguments.output_dir / f"{problem.name}_{kind}_runs.jsonl"
+
+    data = problem.data
+    common = {
+        "compile_args": problem.compile_args,
+        "epochs": arguments.epochs,
+        "batch_size": problem.batch_size,
+        "validation_data": data.validation,
+        "higher_is_better": problem.higher_is_better,
+        "progress": arguments.progress,
+    }
+    alone = single_task(
+        problem.build,
+        data.train,
+        **common,
+        learning_rates=problem.learning_rates,
+        fraction=FRACTION,
+        seeds=arguments.seeds,
+        test_data=data.test,
+        select=problem.select,
+        path=runs("single_task"),
+    )
+    labels = list(arguments.weightings)
+    search = keras_mtl.tune(
+        problem.build,
+        data.train,
+        **common,
+        weightings={label: weighting_of(label, problem) for label in labels},
+        learning_rates=problem.learning_rates,
+        fraction=FRACTION,
+        parameters={x: PARAMETERS[x] for x in labels if x in PARAMETERS},
+        trials=2 * len(problem.learning_rates),
+        metrics=problem.metrics,
+        baseline=alone,
+        path=runs("search"),
+    )
+    print(search)
+    result = keras_mtl.benchmark(
+        problem.build,
+        data.train,
+        **common,
+        weightings=search.best,
+        seeds=arguments.seeds,
+        metrics=problem.metrics,
+        baseline=alone,
+        select="val_delta_m",
+        test_data=data.test,
+        path=runs("report"),
+    )
+    print(result)
+    return result, content_of(result, search, alone, arguments)
+
+
+def content_of(result, search, alone, arguments):
+    """Returns what a results file holds."""
+    rows = {}
+    for label, entry in result.summary().items():
+        best = search.trials[label][0]
+        rows[label] = {
+            "learning_rate": best["learning_rate"],
+            "parameters": best["parameters"],
+            "delta_m": entry["delta_m"],
+            "interval": entry["intervals"]["delta_m"],
+            "difference_to_equal": entry["differences"]["delta_m"],
+            "mean_rank": entry["mean_rank"],
+            "metrics": entry["metrics"],
+        }
+    return {
+        "backend": keras.backend.backend(),
+        "epochs": arguments.epochs,
+        "seeds": list(arguments.seeds),
+        "single_task": alone.results,
+        "weightings": rows,
+    }
+
+
+def save(content, name, output_dir):
+    path = output_dir / f"{name}.json"
+    files.write(path, files.to_json(content, indent=1) + "\n")
+    print(f"Saved {path}")
+
+
+def draw(content, path):
+    """Draws Δm of each weighting."""
+    import matplotlib.pyplot as plt
+
+    changes = {x: y["delta_m"] for x, y in content["weightings"].items()}
+    figure = keras_mtl.plots.delta_m(changes).figure
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(figure)

