@@ -55,6 +55,7 @@ GRADIENT_BALANCING = [
     "aligned_mtl",
     "config",
     "db_mtl",
+    "ntkmtl",
     "dualproj",
     "excess_mtl",
     "gradnorm",
