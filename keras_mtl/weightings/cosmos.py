@@ -10,6 +10,10 @@ from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
 
+# A gradient of the cosine that is smaller, in units of 1 / |L|, is zero.
+ROUNDING = 1e-6
+
+
 @register(
     "cosmos",
     package="keras_mtl",
@@ -80,6 +84,8 @@ class COSMOS(Weighting):
         wanted = preference / ops.maximum(norm, TINY)
         # The gradient of the cosine is at a right angle to the losses.
         turn = wanted - ops.sum(wanted * unit) * unit
-        turn = turn / largest / length
+        # Where the losses stand in the ratio, rounding would be left of it.
+        off = ops.max(ops.abs(turn)) > ROUNDING
+        turn = ops.where(off, turn, 0.0) / largest / length
         weights = preference - self.similarity * turn
         return ops.where(labelled, weights, 0.0)

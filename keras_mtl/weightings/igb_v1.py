@@ -10,6 +10,9 @@ from keras_mtl.weightings.outliers import within_reach
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
+# Below all logits, in the range of float32.
+LOWEST = -3e38
+
 
 @register(
     "igb_v1",
@@ -101,5 +104,7 @@ def shared_by(logits: Tensor, labelled: Tensor) -> Tensor:
         Float tensor of shape `(T,)`, 0 where there is no label.
     """
     number = ops.sum(ops.cast(labelled, "float32"))
-    shares = ops.softmax(ops.where(labelled, logits, -1e9))
+    # Logits of any size are above those of the tasks without a label.
+    largest = ops.max(ops.where(labelled, logits, LOWEST))
+    shares = ops.softmax(ops.where(labelled, logits - largest, -1e9))
     return ops.where(labelled, number * shares, 0.0)

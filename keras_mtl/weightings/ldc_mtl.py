@@ -15,6 +15,10 @@ NORMALIZATIONS = ("none", "first", "log")
 # first step if losses count in units of their first ones.
 ROUNDING = 1e-6
 
+# The largest gradient of ω, in units of what is usual; it has the unit of the
+# losses.
+MAX_GROWTH = 30.0
+
 
 @register(
     "ldc_mtl",
@@ -46,7 +50,7 @@ class LDCMTL(TrainedScales):
             it does not.
         learning_rate: Learning rate of ω, or `None` for the model's, as in the
             official code.
-        **kwargs: See `Weighting`.
+        **kwargs: See `Weighting` (`floor` with `"log"`).
 
     Example:
 
@@ -75,11 +79,12 @@ class LDCMTL(TrainedScales):
         self.detach_sum = checks.boolean("detach_sum", detach_sum)
         if self.normalization != "none":
             self.needs_positive_losses = True
+        self.balances_logarithms = normalization == "log"
 
     def build_state(self, num_tasks: int) -> None:
         self.logits = self.add_state((num_tasks,), "ones", name="logits")
         self.first = self.add_state((num_tasks,), name="first_losses")
-        self.make_optimizer(self.logits)
+        self.make_optimizer(self.logits, MAX_GROWTH)
 
     def compute_weights(self, losses: Tensor) -> Tensor:
         labelled = ops.not_equal(losses, 0.0)

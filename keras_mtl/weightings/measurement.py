@@ -7,8 +7,8 @@ from typing import Any
 from keras import ops
 
 from keras_mtl.backend import checks
-from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.solvers.nonnegative import unit_gramian
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +96,14 @@ def norm_of(weights: Tensor, gramian: Tensor) -> Tensor:
     Returns:
         Float32 scalar.
     """
-    # The norm is a product of two square roots, since the squared norm of a sum
-    # of large gradients leaves the range of float32 before it does.
-    scale = ops.maximum(ops.max(ops.abs(gramian)), TINY)
-    squared = ops.sum(weights * ops.matmul(gramian / scale, weights))
-    return ops.sqrt(ops.maximum(squared, 0.0)) * ops.sqrt(scale)
+    # In units of the longest part, since squares of long or of short gradients
+    # leave the range of float32.
+    cosines, norms, _ = unit_gramian(gramian)
+    parts = weights * norms
+    longest = ops.max(ops.abs(parts))
+    unit = parts / ops.where(longest > 0, longest, 1.0)
+    squared = ops.sum(unit * ops.matmul(cosines, unit))
+    return ops.sqrt(ops.maximum(squared, 0.0)) * longest
 
 
 def _layer_names(shared: Any) -> str | list[str]:

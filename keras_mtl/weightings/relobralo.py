@@ -55,6 +55,7 @@ class ReLoBRaLo(Weighting):
     """
 
     needs_positive_losses = True
+    divides_by_losses = True
 
     def __init__(
         self,

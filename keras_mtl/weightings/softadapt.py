@@ -75,5 +75,7 @@ class SoftAdapt(WindowedMeans):
             changes = changes / ops.maximum(total, TINY)
         shares = shared_by(self.beta * changes, labelled)
         if self.variant == "loss_weighted":
-            shares = shares * ops.abs(losses)
+            # In units of the largest loss, the sum is in float32's range.
+            largest = ops.maximum(ops.max(ops.abs(losses)), TINY)
+            shares = shares * (ops.abs(losses) / largest)
         return shares / ops.maximum(ops.sum(shares), TINY)

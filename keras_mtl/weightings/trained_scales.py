@@ -41,10 +41,19 @@ class TrainedScales(Weighting):
     def needs_learning_rate(self) -> bool:
         return self.learning_rate is None
 
-    def make_optimizer(self, scales: keras.Variable) -> None:
-        """Makes the optimizer of the scales, a variable of shape `(T,)`."""
+    def make_optimizer(
+        self, scales: keras.Variable, max_growth: float | None = None
+    ) -> None:
+        """Makes the optimizer of the scales.
+
+        Args:
+            scales: Variable of shape `(T,)`.
+            max_growth: As of `OwnOptimizer`, for gradients in the unit of the
+                losses; by default they are about 1.
+        """
         adam = keras.optimizers.Adam(float(self.learning_rate or 1e-3))
-        self.optimizer = OwnOptimizer(adam, scales, MAX_GRADIENT)
+        most = MAX_GRADIENT if max_growth is None else None
+        self.optimizer = OwnOptimizer(adam, scales, most, max_growth)
         self.optimizer_state = self.optimizer.variables
 
     def descend_where(self, labelled: Tensor, gradient: Tensor) -> None:

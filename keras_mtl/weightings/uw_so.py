@@ -47,6 +47,7 @@ class UWSO(Weighting):
     """
 
     needs_positive_losses = True
+    divides_by_losses = True
 
     def __init__(self, temperature: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -60,3 +60,10 @@ def test_a_task_without_a_label_takes_no_part():
     expected = COSMOS([1 / 3, 1 / 3], 2.0)(np.array([1.0, 3.0]))
     np.testing.assert_allclose(weights[[0, 2]], expected, rtol=1e-5)
     assert weights[1] == 0.0
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-8])
+def test_losses_in_the_wanted_ratio_get_the_preference(size):
+    preference = [0.2, 0.3, 0.5]
+    weights = COSMOS(preference)(np.array(preference, "float32") * size)
+    np.testing.assert_allclose(np.array(weights), preference, rtol=1e-6)

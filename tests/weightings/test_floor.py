@@ -28,7 +28,10 @@ FOLLOWING = {
     "go4align": {},
     "igb_v2": {"agent": "keras", "seed": 0},
     "imtl_l": {},
+    "ldc_mtl": {"normalization": "log"},
+    "relobralo": {"seed": 0},
     "uncertainty": {},
+    "uw_so": {},
     "dwa": {"scale_invariant": True},
 }
 

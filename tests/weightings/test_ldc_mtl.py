@@ -86,6 +86,18 @@ def test_is_the_gradient_of_the_objective(form, detach_sum):
     np.testing.assert_allclose(weighting.logits, reference.logits, rtol=1e-2)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e3, 1e6])
+def test_the_unit_of_the_losses_does_not_matter(unit):
+    losses = np.random.default_rng(0).uniform(0.2, 3.0, (30, 3))
+    logits = []
+    for factor in (1.0, unit):
+        weighting = LDCMTL(0.1, learning_rate=0.05)
+        for step in losses:
+            weighting(factor * step)
+        logits.append(np.array(weighting.logits))
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-3)
+
+
 def test_brings_weighted_losses_together():
     weighting = LDCMTL(1.0, learning_rate=0.05)
     losses = np.array([1.0, 1.5, 3.0])

@@ -90,3 +90,12 @@ def test_names_bad_values_and_is_saved():
         config = keras.saving.serialize_keras_object(weighting)
         again = keras.saving.deserialize_keras_object(config)
         assert again.rescale == weighting.rescale
+
+
+@pytest.mark.parametrize("name", ["mgda", "imtl_g"])
+def test_gradients_may_differ_by_many_decades(name):
+    jacobian = np.random.default_rng(0).normal(size=(3, 8))
+    jacobian *= np.array([[1e10], [1.0], [1e-10]])
+    direction = direction_of(CLASSES[name](rescale="sum"), jacobian)
+    expected = np.linalg.norm(jacobian.sum(axis=0))
+    assert np.linalg.norm(direction) == pytest.approx(expected, rel=1e-3)

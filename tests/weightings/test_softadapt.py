@@ -6,6 +6,20 @@ from keras_mtl.weightings import SoftAdapt
 pytestmark = pytest.mark.quick_on_torch
 
 
+@pytest.mark.parametrize("variant", ["original", "loss_weighted"])
+def test_all_losses_fall_from_huge_ones(variant):
+    softadapt = SoftAdapt(variant=variant)
+    for losses in ([1e12, 3e12, 0.0], [1.0, 2.0, 0.0]):
+        weights = np.array(softadapt(np.array(losses, "float32")))
+    np.testing.assert_allclose(weights, [1.0, 0.0, 0.0])
+
+
+def test_the_sum_of_huge_losses_is_finite():
+    softadapt = SoftAdapt(variant="loss_weighted")
+    weights = np.array(softadapt(np.full(3, 3e38, "float32")))
+    np.testing.assert_allclose(weights, 1 / 3, rtol=1e-6)
+
+
 def reference(losses, beta, variant):
     """Algorithm 1 and the variants in float64, from step to step."""
     last = losses[0]
