@@ -39,15 +39,14 @@ class MainTaskWeighting(GradientWeighting):
             )
         self._main_index = list(tasks).index(self.main)
 
-    def build_state(self, num_tasks: int) -> None:
+    @property
+    def main_index(self) -> int:
+        """The place of the main task."""
+        # Keras builds the weighting of a file before the model tells the names.
         if self._main_index is None:
             raise ValueError(
                 "Expected the names of the tasks before the first call, since "
                 f"`main` is one. Received: main={self.main!r}. A model tells "
                 "them; without one, call `weighting.name_tasks([...])` first."
             )
-
-    @property
-    def main_index(self) -> int:
-        """The place of the main task."""
         return self._main_index

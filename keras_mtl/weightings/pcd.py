@@ -81,7 +81,6 @@ class PCD(MainTaskWeighting):
         self.beta = checks.fraction("beta", beta, "[0, 1)")
 
     def build_state(self, num_tasks: int) -> None:
-        super().build_state(num_tasks)
         taus = self.tau
         if not isinstance(taus, (list, tuple)):
             taus = [taus] * (num_tasks - 1)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import keras_mtl
+from keras_mtl.weightings import CRMOGM
 from keras_mtl.weightings import GCS
 from keras_mtl.weightings import PCD
 from tests.weightings.gradients import direction_of
@@ -62,6 +63,18 @@ def test_the_main_task_is_one_of_the_model(cls):
     assert "main" not in config
     config = keras.saving.serialize_keras_object(cls(main="b"))
     assert keras.saving.deserialize_keras_object(config).main == "b"
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, CRMOGM, lambda x: ["equal", x]])
+def test_a_file_knows_the_main_task(wrap, tmp_path):
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    y = {"a": x[:, :1], "b": x[:, 1:2]}
+    model = small_model(wrap(PCD(main="b")))
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    expected, history = (m.fit(x, y, verbose=0).history for m in (model, again))
+    assert history == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_task_that_harms_the_main_one_trains_nothing():
