@@ -9,6 +9,20 @@ from keras_mtl.solvers.certainty import uncertainties
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
 
 
+def default_max_norm(
+    max_norm: float | str | None, rescale: str | None
+) -> float | None:
+    """Returns the `max_norm` that `"auto"` stands for.
+
+    Args:
+        max_norm: The argument of the constructor.
+        rescale: As of `GradientWeighting`. The norm of the sum has no bound.
+    """
+    if isinstance(max_norm, str) and max_norm == "auto":
+        return None if rescale == "sum" else 1.0
+    return max_norm
+
+
 class Bargaining(GradientWeighting):
     """Base class of the methods that solve G w = w^(-1/α) for w > 0.
 

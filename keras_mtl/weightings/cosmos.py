@@ -9,7 +9,6 @@ from keras_mtl.backend.numerics import Tensor
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
 
-
 # A gradient of the cosine that is smaller, in units of 1 / |L|, is zero.
 ROUNDING = 1e-6
 

@@ -40,8 +40,9 @@ class CRMOGM(Wrapper, GradientWeighting):
         alpha: Weight α of the past, in [0, 1). The paper lets it grow to 1 as
             the learning rate decays; here it is constant.
         **kwargs: See `GradientWeighting`; `gradients`, `shared`,
-            `gramian_batch`, `weigh_heads` and `max_norm` are those of
-            `weighting` by default.
+            `gramian_batch`, `weigh_heads`, `max_norm` and `rescale="sum"` are
+            those of `weighting` by default; where it alone is rescaled, it has
+            no `max_norm`.
 
     Example:
 
@@ -83,6 +84,12 @@ class CRMOGM(Wrapper, GradientWeighting):
             "max_norm": measurement.max_norm,
             "weigh_heads": weighting.weigh_heads,
         }
+        if weighting.rescale == "sum":
+            # The average of rescaled weights has another norm.
+            inherited["rescale"] = "sum"
+        elif kwargs.get("rescale") == "sum":
+            # The bound of a direction that is not rescaled is too small.
+            del inherited["max_norm"]
         super().__init__(**{**inherited, **kwargs})
         self.weighting = weighting
         self.alpha = checks.fraction("alpha", alpha, "[0, 1)")

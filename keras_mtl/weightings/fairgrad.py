@@ -4,6 +4,7 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.fairgrad import fair_weights
 from keras_mtl.weightings.bargaining import Bargaining
+from keras_mtl.weightings.bargaining import default_max_norm
 from keras_mtl.weightings.registry import register
 
 
@@ -35,7 +36,7 @@ class FairGrad(Bargaining):
             is that of the official experiments. Float32 is exact enough for
             0.5 to 5.
         max_norm: Largest norm of the direction on the shared variables, or
-            `None`.
+            `None`. By default 1, with `rescale="sum"` `None`.
         **kwargs: See `GradientWeighting` (`gradients`, `shared`,
             `update_every`, `weigh_heads`).
 
@@ -53,9 +54,10 @@ class FairGrad(Bargaining):
     def __init__(
         self,
         alpha: float = 2.0,
-        max_norm: float | None = 1.0,
+        max_norm: float | str | None = "auto",
         **kwargs: Any,
     ) -> None:
+        max_norm = default_max_norm(max_norm, kwargs.get("rescale"))
         super().__init__(max_norm=max_norm, **kwargs)
         self.alpha = checks.positive("alpha", alpha)
 

@@ -3,6 +3,7 @@ from typing import Any
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nash import nash_bargaining
 from keras_mtl.weightings.bargaining import Bargaining
+from keras_mtl.weightings.bargaining import default_max_norm
 from keras_mtl.weightings.registry import register
 
 
@@ -32,7 +33,7 @@ class NashMTL(Bargaining):
 
     Args:
         max_norm: Largest norm of the direction on the shared variables, or
-            `None`.
+            `None`. By default 1, with `rescale="sum"` `None`.
         update_every: Number of steps for which α is used.
         weigh_heads: Whether α acts on the tasks' own parameters, too, as in the
             official code.
@@ -51,13 +52,13 @@ class NashMTL(Bargaining):
 
     def __init__(
         self,
-        max_norm: float | None = 1.0,
+        max_norm: float | str | None = "auto",
         update_every: int = 1,
         weigh_heads: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            max_norm=max_norm,
+            max_norm=default_max_norm(max_norm, kwargs.get("rescale")),
             update_every=update_every,
             weigh_heads=weigh_heads,
             **kwargs,

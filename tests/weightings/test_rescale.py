@@ -99,3 +99,26 @@ def test_gradients_may_differ_by_many_decades(name):
     direction = direction_of(CLASSES[name](rescale="sum"), jacobian)
     expected = np.linalg.norm(jacobian.sum(axis=0))
     assert np.linalg.norm(direction) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        weightings.NashMTL,
+        weightings.FairGrad,
+        lambda **kwargs: weightings.CRMOGM("nash_mtl", **kwargs),
+        lambda **kwargs: weightings.CRMOGM(weightings.MGDA(**kwargs)),
+    ],
+)
+def test_the_default_bound_and_an_average_leave_the_norm(made):
+    weighting = made(rescale="sum")
+    config = keras.saving.serialize_keras_object(weighting)
+    again = keras.saving.deserialize_keras_object(config)
+    for jacobian in steps(5, 12)[:2]:
+        expected = 10.0 * np.linalg.norm(jacobian.sum(axis=0))
+        for known in (weighting, again):
+            direction = np.array(known.aggregate(10.0 * jacobian))
+            norm = np.linalg.norm(direction)
+            assert norm == pytest.approx(expected, rel=1e-4)
+    assert weightings.NashMTL().measurement.max_norm == 1.0
+    assert weightings.FairGrad(max_norm=2.0).measurement.max_norm == 2.0
