@@ -61,6 +61,13 @@ def test_a_weight_that_runs_away_is_named_once(weighting, advice):
     assert advice in message
 
 
+@pytest.mark.parametrize("first, last", [(0.3, -4e5), (-0.3, -4e5)])
+def test_a_negative_weight_runs_away_as_well(first, last):
+    epochs = [({"a": 1e-5}, {"a": weight}) for weight in (first, last)]
+    [message] = warned("cosmos", epochs)
+    assert "so many times that of the first one" in message
+
+
 def test_a_weight_that_was_zero_has_no_growth():
     epochs = [({"a": 1.0}, {"a": 0.0}), ({"a": 1.0}, {"a": 5.0})]
     assert not warned("scale_invariant", epochs)

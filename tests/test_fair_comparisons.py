@@ -281,6 +281,22 @@ def test_bad_selections(arguments, message):
     assert not ScriptedModel.runs
 
 
+@pytest.mark.quick_on_torch
+@pytest.mark.parametrize("select", ["val_max_loss", "val_delta_m"])
+def test_a_validation_loss_without_labels(select):
+    x, y = make_data()
+    unlabelled = {**y, "max": np.full_like(y["max"], np.nan)}
+    with pytest.warns(UserWarning, match=r"'val_max_loss'\] are exactly 0"):
+        run(
+            build=lambda: build(keras_mtl.MultiTaskModel),
+            data=(x, y),
+            validation_data=(x, unlabelled),
+            baseline={"sum_loss": 1.0, "max_loss": 1.0},
+            select=select,
+            epochs=1,
+        )
+
+
 @pytest.mark.any_backend
 def test_a_result_that_is_never_logged():
     with pytest.raises(ValueError, match="'val_loss'.*Received.*'val_no'"):
@@ -310,7 +326,7 @@ def test_known_directions():
 def test_equal_cost_adds_rows(tmp_path):
     path = tmp_path / "runs.jsonl"
     run(["equal", "NashMTL"], epochs=10, path=path)
-    times = {"equal": 1.0, "nash_mtl": 4.2}
+    times = {"equal": 1.0, "nash_mtl": np.float32(4.2)}
     weightings = ["equal", "nash_mtl"]
     result = run(weightings, epochs=10, equal_cost=times, path=path)
     assert result.labels == [*weightings, "nash_mtl, equal cost"]
@@ -671,8 +687,8 @@ def test_single_tasks():
         compile_args={"optimizer": "adam", "loss": LOSSES},
         validation_data=make_data(8, seed=1),
         test_data=make_data(8, seed=2),
-        learning_rates=RATES,
-        seeds=[0, 1],
+        learning_rates=np.array(RATES),
+        seeds=iter([0, 1]),
         epochs=3,
         select="loss",
         progress=False,
@@ -728,6 +744,12 @@ def test_single_tasks_train_alone():
         ({"select": 1}, "Received: select=1"),
         ({"baseline": "sum"}, r"Received: \['baseline'\]"),
         ({"select": "loss"}, "Received: none of them"),
+        ({"seeds": [0, 0]}, r"Received: seeds=\[0, 0\]"),
+        (
+            {"seeds": [1000], "learning_rates": np.geomspace(1e-3, 0.1, 3)},
+            "search that found the settings, which is 1000",
+        ),
+        ({"learning_rates": [0.1]}, r"Received: learning_rates=\[0.1\]"),
     ],
 )
 def test_bad_single_tasks(arguments, message):
@@ -738,6 +760,7 @@ def test_bad_single_tasks(arguments, message):
             compile_args={"optimizer": "adam", "loss": LOSSES},
             **arguments,
         )
+    assert not ScriptedModel.runs
 
 
 @pytest.mark.any_backend

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ def _at_equal_cost(
     rows = {}
     for name, time in times.items():
         label = among(name, settings)
-        is_time = isinstance(time, (int, float)) and 0 < time < math.inf
+        is_time = isinstance(time, numbers.Real) and 0 < time < math.inf
         if label not in settings or not is_time:
             raise ValueError(
                 "Expected `equal_cost` to be a dict of label to relative time. "

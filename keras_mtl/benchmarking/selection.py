@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_mtl.benchmarking.setting import Setting
 from keras_mtl.losses import directions
+from keras_mtl.training.epoch_warnings import warn_without_labels
 
 # A key of the history, or that and whether its "min" or "max" is best.
 Select = str | tuple[str, str]
@@ -136,6 +137,8 @@ class BestEpoch(keras.callbacks.Callback):
         self._best = math.inf
         self._weights: list[np.ndarray] = []
         self._known: list[str] = []
+        losses = [f"{PREFIX}{task}_loss" for task in self.model.tasks]
+        self._is_zero_loss = self._key in losses
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._known = list(logs)
@@ -143,6 +146,7 @@ class BestEpoch(keras.callbacks.Callback):
         if self._key not in logs:
             return
         score = float(logs[self._key]) * (-1 if self._mode == "max" else 1)
+        self._is_zero_loss &= score == 0
         if not self._weights or score < self._best or math.isnan(self._best):
             self.epoch, self._best = epoch + 1, score
             self.results = validation_results(logs)
@@ -155,6 +159,8 @@ class BestEpoch(keras.callbacks.Callback):
                 "Expected `select` to be a validation result of the history, "
                 f"which are {known}. Received: select={self._key!r}"
             )
+        if self._is_zero_loss:
+            warn_without_labels([self._key])
         self.model.set_weights(self._weights)
         # They are not needed any more.
         self._weights = []

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_mtl.benchmarking.arguments import check_builder
+from keras_mtl.benchmarking.arguments import check_seeds
 from keras_mtl.benchmarking.arguments import renamed_compile_args
 from keras_mtl.benchmarking.benchmark import benchmark
 from keras_mtl.benchmarking.selection import PREFIX
@@ -17,6 +18,7 @@ from keras_mtl.benchmarking.setting import CompileArgs
 from keras_mtl.benchmarking.setting import Setting
 from keras_mtl.benchmarking.single_task_result import SingleTaskResult
 from keras_mtl.benchmarking.training import Training
+from keras_mtl.benchmarking.trials import checked_rates
 from keras_mtl.benchmarking.tuning import tune
 from keras_mtl.model import MultiTaskModel
 
@@ -89,7 +91,11 @@ def single_task(
     compile_args = renamed_compile_args(compile_args, arguments)
     check_builder(build)
     _check_arguments(arguments)
-    rate = learning_rates[0] if learning_rates else None
+    rate, searched = None, None
+    if learning_rates is not None:
+        rate, searched = checked_rates(learning_rates)[0], search_seed
+    # The search is long; what is wrong with the seeds shows before it.
+    seeds = check_seeds(seeds, {"": Setting("equal", search_seed=searched)})
     training = Training(build, compile_args, {"epochs": epochs}, None, None)
     tasks = training.prototype([Setting("equal", rate)]).tasks
     settings = _settings(tasks, select)

@@ -12,6 +12,7 @@ from keras_mtl import metrics
 from keras_mtl.callbacks.arguments import check_model
 from keras_mtl.losses.directions import check_keys
 from keras_mtl.losses.directions import higher_keys
+from keras_mtl.training.epoch_warnings import warn_without_labels
 
 
 class DeltaM(keras.callbacks.Callback):
@@ -75,6 +76,7 @@ class DeltaM(keras.callbacks.Callback):
         self.higher_is_better = higher_is_better
         self._higher: list[str] = []
         self._has_logged = False
+        self._zero_losses: set[str] = set()
 
     def on_train_begin(self, logs: Any = None) -> None:
         check_model(self, self.model)
@@ -82,6 +84,8 @@ class DeltaM(keras.callbacks.Callback):
         check_keys(keys, self.model, "baseline")
         self._higher = higher_keys(self.higher_is_better, keys, self.model)
         self._has_logged = False
+        losses = {f"{task}_loss" for task in self.model.tasks}
+        self._zero_losses = losses & set(keys)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         results = {k: (logs or {}).get(f"val_{k}") for k in self.baseline}
@@ -90,6 +94,7 @@ class DeltaM(keras.callbacks.Callback):
             return
         self._has_logged = True
         values = {k: float(v) for k, v in results.items()}
+        self._zero_losses = {k for k in self._zero_losses if values[k] == 0}
         if not all(map(math.isfinite, values.values())):
             logs["val_delta_m"] = math.nan
             return
@@ -104,3 +109,5 @@ class DeltaM(keras.callbacks.Callback):
                 "results. Type `fit(..., validation_data=(x, y))`.",
                 stacklevel=2,
             )
+        else:
+            warn_without_labels(f"val_{key}" for key in self._zero_losses)

@@ -4,6 +4,7 @@ import contextlib
 import contextvars
 import math
 import warnings
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -71,9 +72,10 @@ class EpochWarnings:
         growth = {
             task: weight / self._first_weights[task]
             for task, weight in weights.items()
-            if self._first_weights.get(task, 0.0) > 0
+            if self._first_weights.get(task, 0.0)
         }
-        bad = {t: x for t, x in growth.items() if x > MAX_GROWTH}
+        # Those of some methods may be negative.
+        bad = {t: x for t, x in growth.items() if abs(x) > MAX_GROWTH}
         reason = self._reason({task: losses.get(task) for task in bad})
         self._warn(
             "The mean weight of the epoch is so many times that of the first "
@@ -112,6 +114,26 @@ class EpochWarnings:
         if not new:
             return
         self._warned.update((what, task) for task in new)
-        run = RUN.get()
-        prefix = "" if run is None else f"In the run {run}: "
-        warnings.warn(f"{prefix}{what} {new}. {advice}", stacklevel=4)
+        warnings.warn(f"{_prefix()}{what} {new}. {advice}", stacklevel=4)
+
+
+def warn_without_labels(keys: Iterable[str]) -> None:
+    """Warns of validation losses that are 0, as they are without labels.
+
+    Args:
+        keys: Their keys.
+    """
+    keys = sorted(keys)
+    if keys:
+        warnings.warn(
+            f"{_prefix()}The validation losses {keys} are exactly 0 in all "
+            "epochs, as they are where no example has a label of the task: "
+            "they choose no epoch, and count as perfect in Δm. Validate on "
+            "examples with labels of each task, or leave them out.",
+            stacklevel=3,
+        )
+
+
+def _prefix() -> str:
+    run = RUN.get()
+    return "" if run is None else f"In the run {run}: "
