@@ -492,6 +492,13 @@ def test_trials_that_no_grid_divides():
 
 
 @pytest.mark.any_backend
+def test_learning_rates_that_are_close_have_labels_of_their_own():
+    rates = trials.refined([0.001, 0.001001, 0.001002], 6)
+    assert len(set(rates)) == 6 and rates == sorted(rates)
+    assert rates[0] == 0.001 and rates[-1] == 0.001002
+
+
+@pytest.mark.any_backend
 def test_the_same_seed_finds_the_same():
     first, second, other = (
         tune(["equal", "tuned"], seed=seed) for seed in (1000, 1000, 3)

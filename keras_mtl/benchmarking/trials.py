@@ -235,11 +235,15 @@ def refined(rates: Sequence[float], number: int) -> list[float]:
     places = np.linspace(0, len(rates) - 1, number)
     logs = np.interp(places, np.arange(len(rates)), np.log(rates))
     given = {place: rates[int(place)] for place in places if place % 1 == 0}
-    # Rounded, they can be read in labels.
-    return [
-        given.get(place, float(f"{math.exp(log):.4g}"))
-        for place, log in zip(places, logs, strict=True)
-    ]
+    # Rounded, they can be read in labels, which differ.
+    for digits in (4, 6, 9, 17):
+        rounded = [
+            given.get(place, float(f"{math.exp(log):.{digits}g}"))
+            for place, log in zip(places, logs, strict=True)
+        ]
+        if len(set(rounded)) == number:
+            break
+    return rounded
 
 
 def _combinations(
