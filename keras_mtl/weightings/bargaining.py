@@ -1,5 +1,7 @@
 """The base class of the methods that solve G w = w^(-1/α)."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_mtl.backend.numerics import Tensor
@@ -9,9 +11,7 @@ from keras_mtl.solvers.certainty import uncertainties
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
 
 
-def default_max_norm(
-    max_norm: float | str | None, rescale: str | None
-) -> float | None:
+def default_max_norm(max_norm: float | str | None, rescale: str | None) -> Any:
     """Returns the `max_norm` that `"auto"` stands for.
 
     Args:

@@ -99,7 +99,12 @@ class LDCMTL(TrainedScales):
         slope = 1.0 / total + self.control * self._signs(terms, labelled)
         gradient = slope * values
         if not self.detach_sum:
-            gradient = gradient - ops.sum(terms) / ops.square(total)
+            mean = ops.sum(terms) / ops.square(total)
+            sizes = ops.abs(gradient) + ops.abs(mean)
+            gradient = gradient - mean
+            # Rounding must not count as a gradient that is usual.
+            off = ops.abs(gradient) > ROUNDING * sizes
+            gradient = ops.where(off, gradient, 0.0)
         gradient = shares * (1.0 - shares) * gradient
         self.descend_where(labelled, gradient)
         return ops.where(labelled, slope * shares * slopes, 0.0)

@@ -98,6 +98,15 @@ def test_the_unit_of_the_losses_does_not_matter(unit):
     np.testing.assert_allclose(logits[1], logits[0], atol=1e-3)
 
 
+def test_rounding_in_the_first_step_bounds_nothing():
+    weighting = LDCMTL(normalization="first", learning_rate=0.05)
+    for step in np.random.default_rng(0).uniform(0.5, 2.0, (2, 16)):
+        weighting(step.astype("float32"))
+    # Adam's second step, after one of zero.
+    changes = np.abs(np.array(weighting.logits) - 1)
+    assert np.median(changes) > 0.02
+
+
 def test_brings_weighted_losses_together():
     weighting = LDCMTL(1.0, learning_rate=0.05)
     losses = np.array([1.0, 1.5, 3.0])
