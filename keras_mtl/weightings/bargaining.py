@@ -1,7 +1,5 @@
 """The base class of the methods that solve G w = w^(-1/α)."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_mtl.backend.numerics import Tensor
@@ -9,18 +7,6 @@ from keras_mtl.solvers.certainty import CERTAIN
 from keras_mtl.solvers.certainty import certain_share
 from keras_mtl.solvers.certainty import uncertainties
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
-
-
-def default_max_norm(max_norm: float | str | None, rescale: str | None) -> Any:
-    """Returns the `max_norm` that `"auto"` stands for.
-
-    Args:
-        max_norm: The argument of the constructor.
-        rescale: As of `GradientWeighting`. The norm of the sum has no bound.
-    """
-    if isinstance(max_norm, str) and max_norm == "auto":
-        return None if rescale == "sum" else 1.0
-    return max_norm
 
 
 class Bargaining(GradientWeighting):

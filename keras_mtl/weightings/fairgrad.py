@@ -4,7 +4,7 @@ from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.fairgrad import fair_weights
 from keras_mtl.weightings.bargaining import Bargaining
-from keras_mtl.weightings.bargaining import default_max_norm
+from keras_mtl.weightings.measurement import default_max_norm
 from keras_mtl.weightings.registry import register
 
 
@@ -57,8 +57,8 @@ class FairGrad(Bargaining):
         max_norm: float | str | None = "auto",
         **kwargs: Any,
     ) -> None:
-        max_norm = default_max_norm(max_norm, kwargs.get("rescale"))
-        super().__init__(max_norm=max_norm, **kwargs)
+        bound: Any = default_max_norm(max_norm, kwargs.get("rescale"))
+        super().__init__(max_norm=bound, **kwargs)
         self.alpha = checks.positive("alpha", alpha)
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:

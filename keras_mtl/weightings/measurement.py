@@ -106,6 +106,18 @@ def norm_of(weights: Tensor, gramian: Tensor) -> Tensor:
     return ops.sqrt(ops.maximum(squared, 0.0)) * longest
 
 
+def default_max_norm(max_norm: float | str | None, rescale: str | None) -> Any:
+    """Returns the `max_norm` that `"auto"` stands for.
+
+    Args:
+        max_norm: The argument of the constructor.
+        rescale: As of `GradientWeighting`. The norm of the sum has no bound.
+    """
+    if isinstance(max_norm, str) and max_norm == "auto":
+        return None if rescale == "sum" else 1.0
+    return max_norm
+
+
 def _layer_names(shared: Any) -> str | list[str]:
     if isinstance(shared, str) and shared in ("auto", "last"):
         return shared

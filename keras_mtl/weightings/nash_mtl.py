@@ -3,7 +3,7 @@ from typing import Any
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.solvers.nash import nash_bargaining
 from keras_mtl.weightings.bargaining import Bargaining
-from keras_mtl.weightings.bargaining import default_max_norm
+from keras_mtl.weightings.measurement import default_max_norm
 from keras_mtl.weightings.registry import register
 
 

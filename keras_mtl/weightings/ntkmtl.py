@@ -5,6 +5,7 @@ from keras import ops
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.measurement import default_max_norm
 from keras_mtl.weightings.registry import register
 
 # Larger ratios of squared norms would leave the range of float32.
@@ -37,8 +38,8 @@ class NTKMTL(GradientWeighting):
     Args:
         exponent: p, in [0, 1].
         max_norm: Largest norm of the direction on the shared variables, or
-            `None`. The default is that of the official code, as is the factor
-            T, with which it is that of a sum of the losses.
+            `None`. By default 1, that of the official code, as is the factor T,
+            which is for the sum of the losses; with `rescale="sum"` `None`.
         **kwargs: See `GradientWeighting`.
 
     Example:
@@ -55,10 +56,11 @@ class NTKMTL(GradientWeighting):
     def __init__(
         self,
         exponent: float = 0.5,
-        max_norm: float | None = 1.0,
+        max_norm: float | str | None = "auto",
         **kwargs: Any,
     ) -> None:
-        super().__init__(max_norm=max_norm, **kwargs)
+        bound: Any = default_max_norm(max_norm, kwargs.get("rescale"))
+        super().__init__(max_norm=bound, **kwargs)
         self.exponent = checks.fraction("exponent", exponent)
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:

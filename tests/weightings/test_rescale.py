@@ -106,6 +106,7 @@ def test_gradients_may_differ_by_many_decades(name):
     [
         weightings.NashMTL,
         weightings.FairGrad,
+        weightings.NTKMTL,
         lambda **kwargs: weightings.CRMOGM("nash_mtl", **kwargs),
         lambda **kwargs: weightings.CRMOGM(weightings.MGDA(**kwargs)),
     ],
