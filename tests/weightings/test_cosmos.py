@@ -15,7 +15,7 @@ def objective(losses, preference, similarity):
     return total - similarity * total / norms
 
 
-@pytest.mark.every_backend
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("preference", [None, PREFERENCE])
 def test_is_the_gradient_of_the_objective(preference):
     wanted = np.array(preference or [1 / 3] * 3)

@@ -69,7 +69,7 @@ class Reference:
         return weights
 
 
-@pytest.mark.every_backend
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize(
     "form, detach_sum", [(form, form == "first") for form in FORMS]
 )

@@ -8,7 +8,7 @@ from tests.weightings.gradients import weights_of
 pytestmark = pytest.mark.quick_on_torch
 
 
-@pytest.mark.every_backend
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("exponent", [0.5, 1.0])
 def test_weights_are_those_of_the_kernels(exponent):
     for jacobian in steps():

@@ -17,7 +17,7 @@ def objective(losses, preference, ideal, theta):
     return along + theta * np.linalg.norm(distance - along * direction)
 
 
-@pytest.mark.every_backend
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize(
     "preference, ideal", [(None, None), (PREFERENCE, IDEAL)]
 )

@@ -24,7 +24,7 @@ def reference(losses, temperature, alpha, lookbacks):
     return np.stack(weights)
 
 
-@pytest.mark.every_backend
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("lookback", [0.0, 1.0])
 def test_is_the_papers_update(lookback):
     losses = np.random.default_rng(0).uniform(0.1, 3.0, (60, 4))

@@ -36,7 +36,7 @@ def reference(losses, beta, variant):
     return np.stack(weights)
 
 
-@pytest.mark.every_backend
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("variant", ["original", "normalized", "loss_weighted"])
 def test_is_algorithm_1(variant):
     losses = np.random.default_rng(0).uniform(0.1, 3.0, (60, 4))

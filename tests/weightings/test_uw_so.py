@@ -6,7 +6,7 @@ from keras_mtl.weightings import UWSO
 pytestmark = pytest.mark.quick_on_torch
 
 
-@pytest.mark.every_backend
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("temperature", [0.5, 20.0])
 def test_is_the_softmax_of_inverse_losses(temperature):
     weighting = UWSO(temperature)
