@@ -192,14 +192,18 @@ class Registry:
         )
 
     def _hint(self, identifier):
+        plain = _plain(identifier)
         by_plain_name = {_plain(name): name for name in self._entries}
-        for name, entry in self._entries.items():
-            # Some names are those of the literature's tables, such as "UW".
-            by_plain_name[_plain(entry.facts.get("abbreviation") or name)] = (
-                name
-            )
-        nearest = difflib.get_close_matches(_plain(identifier), by_plain_name)
-        names = ", ".join(repr(by_plain_name[match]) for match in nearest)
+        abbreviations = {
+            _plain(entry.facts.get("abbreviation") or name): name
+            for name, entry in self._entries.items()
+        }
+        # Some names are those of the literature's tables, such as "UW".
+        nearest = [abbreviations.get(plain)]
+        if nearest == [None]:
+            matches = difflib.get_close_matches(plain, by_plain_name)
+            nearest = [by_plain_name[match] for match in matches]
+        names = ", ".join(map(repr, nearest))
         return f" Did you mean {names}?" if names else ""
 
     def _check_class(self, cls):

@@ -86,7 +86,8 @@ def _of_package(places: dict[str, int]) -> Iterator[tuple[str, np.ndarray]]:
         )
     folder = Path(package.origin).parent / "data"
     words = parquet.read_table(folder / "glove_6B_index.parquet")["index"]
-    vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
+    path = folder / "glove_6B_50d_emb.npy"
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     for word, vector in zip(words.to_pylist(), vectors, strict=True):
         if word in places:
             yield word, np.array(vector)
