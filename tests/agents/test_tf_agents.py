@@ -214,7 +214,9 @@ class Reference:
 
 
 @needs_tf_agents
-@COMPILED
+@pytest.mark.parametrize(
+    "compiled", ["xla", pytest.param("eager", marks=pytest.mark.slow)]
+)
 def test_updates_are_those_of_the_paper(compiled):
     agent = make_agent(**OPTIONS)
     # Biases of 0 may leave a unit at the kink of its ReLU.
