@@ -42,7 +42,9 @@ def small_model(weighting):
     """Two tasks that share all they have."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((3,))
-    features = keras.layers.Dense(1, use_bias=False)(inputs)
+    features = keras.layers.Dense(
+        1, use_bias=False, kernel_initializer="zeros"
+    )(inputs)
     outputs = {task: features * 1.0 for task in "ab"}
     model = keras_mtl.MultiTaskModel(inputs, outputs)
     model.compile("sgd", "mse", weighting=weighting)
@@ -89,5 +91,6 @@ def test_a_task_that_harms_the_main_one_trains_nothing():
 
     main = trained(GCS(main="b"))
     assert np.abs(main - trained(GCS())).max() > 0.01
-    alone, both = trained({"a": 0.0, "b": 1.0}), trained("sum")
-    assert np.abs(main - alone).max() < 0.1 * np.abs(main - both).max()
+    # From zeros on, the gradients of the tasks are opposite.
+    alone = trained({"a": 0.0, "b": 1.0})
+    np.testing.assert_allclose(main, alone, rtol=1e-5, atol=1e-7)
