@@ -69,8 +69,7 @@ GRADIENT_BALANCING = [
     "mean",
 ]
 METHODS = LOSS_BALANCING + GRADIENT_BALANCING
-# Of a method's own parameter the default of the package and another value that
-# its paper or its official code has.
+# Of a method's own parameter the default of the package and another value.
 PARAMETERS = {
     "uncertainty": {"learning_rate": [0.025, 0.001]},
     "igb_v2": {"logit_bound": [1.0, 0.3]},
@@ -123,10 +122,24 @@ def weighting_of(label, problem):
         return cls(agent="keras", seed=0)
     if label == "random":
         return cls(seed=0)
-    if label in ("graddrop", "trimmed_mean"):
-        return cls()
-    weighting = cls()
-    return cls(gradients="features") if weighting.needs_gradients else label
+    return cls(gradients="features") if cls().needs_gradients else label
+
+
+def classification(tasks, examples, batch_size):
+    """Returns the function of the arguments of `compile` for classes."""
+
+    def compile_args(learning_rate, epochs):
+        steps = epochs * -(-examples // batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(
+            learning_rate, steps, alpha=1 / 16
+        )
+        return {
+            "optimizer": keras.optimizers.Adam(rate),
+            "loss": dict.fromkeys(tasks, "sparse_categorical_crossentropy"),
+            "metrics": {task: ["accuracy"] for task in tasks},
+        }
+
+    return compile_args
 
 
 def parser_of(description, epochs, methods=METHODS):

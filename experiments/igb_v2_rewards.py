@@ -8,8 +8,8 @@ about the weights. The variants, which are ours:
   costs one more forward pass.
 - `8 batches`: the agent keeps its weights for 8 batches, and is rewarded by the
   mean loss of these against that of the 8 batches before.
-- `standardized`: the reward, or one of those, over its standard deviation so
-  far, so that the agent's first temperature of 0.2 is not far above it.
+- `standardized`: the reward, or one of those, over its root mean square so far,
+  so that the agent's first temperature of 0.2 is not far above it.
 
     python experiments/igb_v2_rewards.py --data-dir fdu_mtl
     python experiments/igb_v2_rewards.py --problems scale difficulty
@@ -76,7 +76,7 @@ class Problem(NamedTuple):
 
 @register
 class StandardizedIGBv2(IGBv2):
-    """IGBv2 whose rewards are divided by their standard deviation so far."""
+    """IGBv2 whose rewards are divided by their root mean square so far."""
 
     def build_state(self, num_tasks):
         super().build_state(num_tasks)
@@ -137,7 +137,7 @@ class HeldIGBv2(StandardizedIGBv2):
         """Whether the batches that have the same weights are over."""
         return ops.equal(ops.convert_to_tensor(self.steps) % self.held, 0)
 
-    def train_agent(self, losses):
+    def remember(self, losses):
         # The losses of a step come after the weights of the step before.
         mean = self.total + self.observe(losses)
         over = self.is_over()
@@ -150,15 +150,6 @@ class HeldIGBv2(StandardizedIGBv2):
         scaled = self.standardize(ops.where(when, reward, 0.0))
         self.buffer.add(before, self.last_action, scaled, mean, when=when)
         self.before.assign(ops.where(over, mean, before))
-        self.update_agent(epoch)
-
-    def update_agent(self, epoch):
-        size = self.buffer.size()
-        due = ops.equal((self.steps + 1) % self.update_every, 0)
-        due = ops.logical_and(due, epoch >= self.update_epoch)
-        due = ops.logical_and(due, size > 0)
-        count = ops.where(due, self.updates // 2, 0)
-        self.learner.run_updates(ops.cast(count, "int32"), self.draw_batch)
 
     def compute_weights(self, losses):
         over, last = self.is_over(), ops.copy(self.last_action)
@@ -433,7 +424,7 @@ def show(name, rows):
         mean, spread = np.mean(row["delta_m"]), np.std(row["delta_m"])
         print(
             f"{label:34} {mean:6.1f} ({spread:4.1f})"
-            f"  {row['std_log_lambda']:8.2f} {row['r_squared'] or 0:11.3f}"
+            f"  {row['std_log_lambda']:8.2f} {row['r_squared']:11.3f}"
         )
 
 

@@ -21,7 +21,6 @@ References:
 """
 
 import comparison
-import keras
 
 import keras_mtl
 from keras_mtl.datasets import multi_mnist
@@ -34,23 +33,14 @@ def problem_of(arguments):
     data = multi_mnist.load_data(
         arguments.data_dir, arguments.validation, arguments.images
     )
-    steps = -(-len(data.train[0]) // arguments.batch_size)
-
-    def compile_args(learning_rate, epochs):
-        rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate, steps * epochs, alpha=1 / 16
-        )
-        return {
-            "optimizer": keras.optimizers.Adam(rate),
-            "loss": dict.fromkeys(TASKS, "sparse_categorical_crossentropy"),
-            "metrics": {task: ["accuracy"] for task in TASKS},
-        }
 
     return comparison.Problem(
         name="multi_mnist",
         data=data,
         build=lambda: keras_mtl.MultiTaskModel(*le_net()),
-        compile_args=compile_args,
+        compile_args=comparison.classification(
+            TASKS, len(data.train[0]), arguments.batch_size
+        ),
         metrics=dict.fromkeys(TASKS, "accuracy"),
         batch_size=arguments.batch_size,
         learning_rates=[1e-3, 3e-3, 9e-3],

@@ -27,7 +27,6 @@ References:
 """
 
 import comparison
-import keras
 
 import keras_mtl
 from keras_mtl.datasets import fdu_mtl
@@ -60,7 +59,6 @@ def problem_of(arguments):
     data, tasks, classes = load(arguments)
     vocabulary = data.info["vocabulary"]
     embeddings = glove_embeddings(vocabulary) if arguments.glove else None
-    steps = -(-len(data.train[0]["tokens"]) // arguments.batch_size)
 
     def build():
         return keras_mtl.MultiTaskModel(
@@ -74,21 +72,13 @@ def problem_of(arguments):
             )
         )
 
-    def compile_args(learning_rate, epochs):
-        rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate, steps * epochs, alpha=1 / 16
-        )
-        return {
-            "optimizer": keras.optimizers.Adam(rate),
-            "loss": dict.fromkeys(tasks, "sparse_categorical_crossentropy"),
-            "metrics": {task: ["accuracy"] for task in tasks},
-        }
-
     return comparison.Problem(
         name=arguments.data,
         data=data,
         build=build,
-        compile_args=compile_args,
+        compile_args=comparison.classification(
+            tasks, len(data.train[0]["tokens"]), arguments.batch_size
+        ),
         metrics=dict.fromkeys(tasks, "accuracy"),
         batch_size=arguments.batch_size,
         learning_rates=[5e-4, 1.5e-3, 5e-3],

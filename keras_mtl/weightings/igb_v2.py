@@ -14,7 +14,7 @@ from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.igb_v1 import IGBv1
-from keras_mtl.weightings.igb_v1 import shared_by
+from keras_mtl.weightings.present_tasks import shared_by
 from keras_mtl.weightings.registry import register
 
 # A batch whose loss explodes would otherwise rule all that the critics learn.
@@ -211,6 +211,11 @@ class IGBv2(IGBv1):
         """Adds the last transition to the buffer, and updates the agent."""
         finite = ops.all(ops.isfinite(losses))
         losses = ops.where(finite, losses, ops.zeros_like(losses))
+        self.remember(losses)
+        self.update_agent(finite)
+
+    def remember(self, losses: Tensor) -> None:
+        """Adds the last transition to the buffer, if all have labels."""
         epoch = ops.convert_to_tensor(self.epochs) + 1
         labelled = ops.logical_and(
             ops.all(losses > TINY), ops.all(self.last_losses > TINY)
@@ -222,6 +227,10 @@ class IGBv2(IGBv1):
             self.observe(losses),
             when=ops.logical_and(labelled, epoch > self.base_epoch),
         )
+
+    def update_agent(self, finite: Tensor) -> None:
+        """Updates the agent in the steps in which it is due."""
+        epoch = ops.convert_to_tensor(self.epochs) + 1
         steps = ops.convert_to_tensor(self.steps)
         due = ops.logical_and(finite, epoch >= self.update_epoch)
         due = ops.logical_and(
