@@ -193,17 +193,14 @@ class Registry:
 
     def _hint(self, identifier):
         plain = _plain(identifier)
+        for name, entry in self._entries.items():
+            # Some are called otherwise in the literature's tables, such as
+            # "UW".
+            if _plain(entry.facts.get("abbreviation") or "") == plain:
+                return f" Did you mean {name!r}?"
         by_plain_name = {_plain(name): name for name in self._entries}
-        abbreviations = {
-            _plain(entry.facts.get("abbreviation") or name): name
-            for name, entry in self._entries.items()
-        }
-        # Some names are those of the literature's tables, such as "UW".
-        nearest = [abbreviations.get(plain)]
-        if nearest == [None]:
-            matches = difflib.get_close_matches(plain, by_plain_name)
-            nearest = [by_plain_name[match] for match in matches]
-        names = ", ".join(map(repr, nearest))
+        nearest = difflib.get_close_matches(plain, by_plain_name)
+        names = ", ".join(repr(by_plain_name[match]) for match in nearest)
         return f" Did you mean {names}?" if names else ""
 
     def _check_class(self, cls):

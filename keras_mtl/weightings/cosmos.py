@@ -6,8 +6,8 @@ from keras import ops
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.preferred_losses import PreferredLosses
 from keras_mtl.weightings.registry import register
-from keras_mtl.weightings.weighting import Weighting
 
 # A gradient of the cosine that is smaller, in units of 1 / |L|, is zero.
 ROUNDING = 1e-6
@@ -20,7 +20,7 @@ ROUNDING = 1e-6
     year=2021,
     when="Losses should stand in a ratio that you choose.",
 )
-class COSMOS(Weighting):
+class COSMOS(PreferredLosses):
     """COSMOS: a weighted sum that rewards losses along the preference.
 
     The objective is r · L − λ cos(r, L), with r the preference; the weights are
@@ -54,26 +54,12 @@ class COSMOS(Weighting):
         similarity: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if preference is not None:
-            preference = checks.numbers_of(
-                "preference",
-                preference,
-                "a list of positive numbers, one per task",
-                lambda value: value > 0,
-            )
-        self.preference = preference
+        super().__init__(preference, **kwargs)
         self.similarity = checks.non_negative("similarity", similarity)
-
-    def build_state(self, num_tasks: int) -> None:
-        checks.one_per_task("preference", self.preference, num_tasks)
 
     def compute_weights(self, losses: Tensor) -> Tensor:
         labelled = ops.not_equal(losses, 0.0)
-        preference = ops.ones((self.num_tasks,)) / self.num_tasks
-        if self.preference is not None:
-            preference = ops.convert_to_tensor(self.preference, "float32")
-        preference = ops.where(labelled, preference, 0.0)
+        preference = ops.where(labelled, self.preferences(), 0.0)
         # Unit vectors: the squares of large losses leave the range of float32.
         largest = ops.maximum(ops.max(ops.abs(losses)), TINY)
         length = ops.sqrt(ops.sum(ops.square(losses / largest)))

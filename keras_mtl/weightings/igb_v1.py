@@ -7,11 +7,9 @@ from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import inverse
 from keras_mtl.weightings.outliers import within_reach
+from keras_mtl.weightings.present_tasks import shared_by
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.weighting import Weighting
-
-# Below all logits, in the range of float32.
-LOWEST = -3e38
 
 
 @register(
@@ -91,20 +89,3 @@ class IGBv1(Weighting):
         losses = within_reach(losses, self.base())
         self.loss_sum.assign(self.loss_sum + counted * losses)
         self.loss_count.assign(self.loss_count + counted)
-
-
-def shared_by(logits: Tensor, labelled: Tensor) -> Tensor:
-    """Returns the softmax over the tasks with a label, times their number.
-
-    Args:
-        logits: Float tensor of shape `(T,)`.
-        labelled: Boolean tensor of shape `(T,)`.
-
-    Returns:
-        Float tensor of shape `(T,)`, 0 where there is no label.
-    """
-    number = ops.sum(ops.cast(labelled, "float32"))
-    # Logits of any size are above those of the tasks without a label.
-    largest = ops.max(ops.where(labelled, logits, LOWEST))
-    shares = ops.softmax(ops.where(labelled, logits - largest, -1e9))
-    return ops.where(labelled, number * shares, 0.0)

@@ -63,8 +63,7 @@ class PBI(Tchebycheff):
         direction = ops.where(labelled, self.preferences(), 0.0)
         norm = ops.sqrt(ops.sum(ops.square(direction)))
         direction = direction / ops.maximum(norm, TINY)
-        distance = self.distances(losses) / self.preferences()
-        distance = ops.where(labelled, distance, 0.0)
+        distance = ops.where(labelled, self.above_ideal(losses), 0.0)
         # Squares of large losses would leave the range of float32.
         largest = ops.maximum(ops.max(ops.abs(distance)), TINY)
         unit = distance / largest

@@ -9,6 +9,9 @@ from keras import ops
 
 from keras_mtl.backend.numerics import Tensor
 
+# Below all logits, in the range of float32.
+LOWEST = -3e38
+
 
 def present(gramian: Tensor) -> Tensor:
     """Returns which tasks have a gradient, all if none has.
@@ -68,3 +71,20 @@ def in_mean_norms(gramian: Tensor, labelled: Tensor) -> Tensor:
     norm = ops.sum(ops.where(labelled, norms, 0.0)) / number
     norm = ops.where(norm > 0, norm, 1.0)
     return gramian / norm / norm
+
+
+def shared_by(logits: Tensor, labelled: Tensor) -> Tensor:
+    """Returns the softmax over the tasks with a label, times their number.
+
+    Args:
+        logits: Float tensor of shape `(T,)`.
+        labelled: Boolean tensor of shape `(T,)`.
+
+    Returns:
+        Float tensor of shape `(T,)`, 0 where there is no label.
+    """
+    number = ops.sum(ops.cast(labelled, "float32"))
+    # Logits of any size are above those of the tasks without a label.
+    largest = ops.max(ops.where(labelled, logits, LOWEST))
+    shares = ops.softmax(ops.where(labelled, logits - largest, -1e9))
+    return ops.where(labelled, number * shares, 0.0)

@@ -5,7 +5,7 @@ from keras import ops
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import Tensor
-from keras_mtl.weightings.igb_v1 import shared_by
+from keras_mtl.weightings.present_tasks import shared_by
 from keras_mtl.weightings.registry import register
 from keras_mtl.weightings.windowed_means import WindowedMeans
 

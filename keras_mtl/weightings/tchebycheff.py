@@ -6,8 +6,8 @@ from keras import ops
 
 from keras_mtl.backend import checks
 from keras_mtl.backend.numerics import Tensor
+from keras_mtl.weightings.preferred_losses import PreferredLosses
 from keras_mtl.weightings.registry import register
-from keras_mtl.weightings.weighting import Weighting
 
 
 @register(
@@ -17,7 +17,7 @@ from keras_mtl.weightings.weighting import Weighting
     year=2024,
     when="Only the worst task should be trained. Losses of one scale.",
 )
-class Tchebycheff(Weighting):
+class Tchebycheff(PreferredLosses):
     """Tchebycheff scalarization: only the task that is worst off is trained.
 
     The loss is the largest of λ (L − z) over the tasks, with λ the preference
@@ -51,35 +51,25 @@ class Tchebycheff(Weighting):
         ideal: float | Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if preference is not None:
-            preference = checks.numbers_of(
-                "preference",
-                preference,
-                "a list of positive numbers, one per task",
-                lambda value: value > 0,
-            )
+        super().__init__(preference, **kwargs)
         if ideal is not None:
             ideal = checks.number_or_list("ideal", ideal)
-        self.preference = preference
         self.ideal = ideal
 
     def build_state(self, num_tasks: int) -> None:
-        checks.one_per_task("preference", self.preference, num_tasks)
+        super().build_state(num_tasks)
         checks.one_per_task("ideal", self.ideal, num_tasks)
 
-    def preferences(self) -> Tensor:
-        """Returns λ, shape `(T,)`."""
-        if self.preference is None:
-            return ops.ones((self.num_tasks,)) / self.num_tasks
-        return ops.convert_to_tensor(list(self.preference), "float32")
-
-    def distances(self, losses: Tensor) -> Tensor:
-        """Returns λ (L − z), shape `(T,)`."""
+    def above_ideal(self, losses: Tensor) -> Tensor:
+        """Returns L − z, shape `(T,)`."""
         ideal = 0.0 if self.ideal is None else self.ideal
         ideal = list(ideal) if isinstance(ideal, list) else ideal
         ideal = ops.convert_to_tensor(ideal, "float32")
-        return self.preferences() * (losses - ideal)
+        return losses - ideal
+
+    def distances(self, losses: Tensor) -> Tensor:
+        """Returns λ (L − z), shape `(T,)`."""
+        return self.preferences() * self.above_ideal(losses)
 
     def compute_weights(self, losses: Tensor) -> Tensor:
         labelled = ops.not_equal(losses, 0.0)
