@@ -442,8 +442,12 @@ def plain_error(case, is_list, converts):
     """
     tasks = list(case["losses"])
     model = build(case)
-    outputs = model.outputs if is_list else dict(zip(tasks, model.outputs))
-    model = keras.Model(model.inputs, outputs)
+    # Keras lists the outputs in the order of their sorted names.
+    outputs = dict(zip(sorted(tasks), model.outputs))
+    outputs = {task: outputs[task] for task in tasks}
+    model = keras.Model(
+        model.inputs, list(outputs.values()) if is_list else outputs
+    )
 
     def as_outputs(values):
         if not converts:
