@@ -28,6 +28,10 @@ def solve_positive(matrix, right):
     return ops.solve(matrix, right)
 
 
+def float32_product(left, right):
+    return jax.numpy.matmul(left, right, precision="highest")
+
+
 def get_random_state():
     # All random numbers of Keras's layers come from seeds in variables.
     return {}

@@ -28,6 +28,12 @@ def solve_positive(matrix, right):
     return ops.solve(matrix, right)
 
 
+def float32_product(left, right):
+    if right.is_cuda and torch.backends.cuda.matmul.allow_tf32:
+        return torch.matmul(left.double(), right.double()).float()
+    return torch.matmul(left, right)
+
+
 def get_random_state():
     # Layers draw from PyTorch's own generators, such as dropout without a seed.
     states = {"torch.cpu": torch.get_rng_state()}

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_mtl.backend.primitives import of_backend
 from keras_mtl.solvers.positive_definite import solve_positive_definite
 
 Tensor = Any
@@ -15,13 +16,12 @@ Tensor = Any
 RIDGE = 1e-5
 # The largest value at which a program that is not bounded below ends.
 MAX_VALUE = 1e4
-# Larger matrices of the faces make conjugate gradients come first.
-DIRECT_SIZE = 2**18
-# A sum of more products than this takes too much memory.
-PRODUCT_SIZE = 2**20
+# A sum of more products than this takes longer than a matrix product.
+PRODUCT_SIZE = 2**12
 # The largest solution of pivots that is used.
 MAX_PIVOTED = 1e2
-# For programs up to this size, pivots cost less than solving for faces.
+# For programs up to this size, pivots cost less than solving for faces. Larger
+# ones begin with conjugate gradients, which cost less than either.
 PIVOT_SIZE = 2**15
 
 
@@ -49,7 +49,7 @@ def nonnegative_qp(
     together; after a step that had to be shortened, one at a time. Every step
     decreases the objective, so that no set can come back. Random Gramians of
     100 tasks take 3 to 15 steps, nearly opposite gradients about one per task.
-    Many large programs take a few steps with conjugate gradients before.
+    Larger programs take a few steps with conjugate gradients before.
 
     Args:
         matrix: Positive semi-definite tensor of shape `(T, T)`, its diagonal
@@ -66,7 +66,8 @@ def nonnegative_qp(
     programs, tasks = linear.shape
     if start is None:
         start = ops.zeros_like(linear)
-    if programs * tasks**2 <= PIVOT_SIZE:
+    is_small = programs * tasks**2 <= PIVOT_SIZE
+    if is_small:
         y = _pivots(matrix, linear, tolerance)
         # Larger solutions are those of a nearly singular face, whose inverse
         # has lost the digits.
@@ -89,19 +90,18 @@ def nonnegative_qp(
 
         return step
 
-    state = (
-        start,
-        product(start, matrix) + linear,
-        ops.ones((programs, 1), dtype="bool"),
-        ops.ones((programs, 1), dtype="bool"),
-    )
-    if programs * tasks**2 > DIRECT_SIZE:
-        state = ops.while_loop(
+    gradient = product(start, matrix) + linear
+    all_programs = ops.ones((programs, 1), dtype="bool")
+    state = (start, gradient, all_programs, all_programs)
+    if not is_small:
+        y, gradient, together, _ = ops.while_loop(
             proceed,
             make_step(_conjugate_gradients),
             state,
             maximum_iterations=16,
         )
+        # Where these directions no longer help, exact ones may.
+        state = (y, gradient, together, all_programs)
     return ops.while_loop(
         proceed, make_step(_solve), state, maximum_iterations=max_steps
     )[0]
@@ -162,13 +162,15 @@ def _pivots(matrix, linear, tolerance):
 
 
 def product(vectors: Tensor, matrix: Tensor) -> Tensor:
-    """Returns `vectors @ matrix` for a symmetric `matrix`."""
+    """Returns `vectors @ matrix` for a symmetric `matrix`.
+
+    A GPU may round the factors of a matrix product to TF32; these are not.
+    """
     size = matrix.shape[0] * matrix.shape[1]
     for dimension in vectors.shape[:-1]:
         size *= dimension
     if size > PRODUCT_SIZE:
-        return ops.matmul(vectors, matrix)
-    # A matrix product may be rounded to TF32 on a GPU.
+        return of_backend().float32_product(vectors, matrix)
     return ops.sum(vectors[..., None, :] * matrix, axis=-1)
 
 

@@ -4,6 +4,7 @@ import scipy.optimize
 from keras import ops
 
 from keras_mtl.solvers.dual_cone import dual_cone_projection
+from keras_mtl.solvers.nonnegative import product
 from tests.solvers.problems import KINDS
 from tests.solvers.problems import SINGULAR
 from tests.solvers.problems import as_float32
@@ -144,3 +145,17 @@ def test_with_xla():
     np.testing.assert_allclose(
         ops.convert_to_numpy(weights), expected, rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("num_tasks", [3, 60])
+def test_products_are_those_of_float32(num_tasks):
+    rng = np.random.default_rng(0)
+    matrix = gramian_of(as_float32(rng.normal(size=(num_tasks, 8))))
+    vectors = rng.normal(size=(2, num_tasks, num_tasks)).astype("float32")
+    expected = vectors.astype("float64") @ np.asarray(matrix, "float64")
+    found = ops.convert_to_numpy(
+        product(ops.convert_to_tensor(vectors), ops.convert_to_tensor(matrix))
+    )
+    assert found.dtype == "float32"
+    tolerance = 1e-6 * np.abs(vectors).max() * np.abs(matrix).sum(axis=0).max()
+    np.testing.assert_allclose(found, expected, atol=tolerance)
