@@ -125,16 +125,21 @@ def weighting_of(label, problem):
     return cls(gradients="features") if cls().needs_gradients else label
 
 
+def adam(learning_rate, epochs, examples, batch_size):
+    """Returns Adam, whose learning rate falls to a sixteenth by a cosine."""
+    steps = epochs * -(-examples // batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(
+        learning_rate, steps, alpha=1 / 16
+    )
+    return keras.optimizers.Adam(rate)
+
+
 def classification(tasks, examples, batch_size):
     """Returns the function of the arguments of `compile` for classes."""
 
     def compile_args(learning_rate, epochs):
-        steps = epochs * -(-examples // batch_size)
-        rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate, steps, alpha=1 / 16
-        )
         return {
-            "optimizer": keras.optimizers.Adam(rate),
+            "optimizer": adam(learning_rate, epochs, examples, batch_size),
             "loss": dict.fromkeys(tasks, "sparse_categorical_crossentropy"),
             "metrics": {task: ["accuracy"] for task in tasks},
         }

@@ -518,6 +518,10 @@ def test_random_weights():
     )
     weights = np.array([list(x.parameters["weights"].values()) for x in drawn])
     np.testing.assert_allclose(weights.sum(axis=1), 3)
+    # A search by hand begins with equal weights.
+    assert np.all(weights[0] == 1) and np.all(weights[1:] != 1)
+    rates = [x.setting.learning_rate for x in drawn]
+    assert rates[:4] == [RATES[1], RATES[2], RATES[0], RATES[1]]
     # The logarithm of a ratio of two has a triangular distribution.
     ratios = np.log(weights[:, 0] / weights[:, 1]) / np.log(100)
     assert -1 < ratios.min() < -0.7 and 0.7 < ratios.max() < 1

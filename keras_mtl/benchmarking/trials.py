@@ -194,8 +194,10 @@ def random_weights(
 ) -> list[Trial]:
     """Returns trials of fixed weights whose sum is the number of tasks.
 
-    Before they are brought to that sum, the logarithm of each is uniform. The
-    learning rates take turns. More trials begin with the same ones.
+    The first ones are equal weights with the learning rate in the middle, since
+    a search by hand begins there. Of the others, the logarithm of each weight
+    is uniform, before they are brought to that sum. The learning rates take
+    turns. More trials begin with the same ones.
 
     Args:
         label: Their label.
@@ -210,10 +212,12 @@ def random_weights(
     low, high = map(math.log, weight_range)
     trials = []
     for i in range(number):
-        weights = np.exp(rng.uniform(low, high, len(tasks)))
-        weights *= len(tasks) / weights.sum()
+        weights = np.ones(len(tasks))
+        if i > 0:
+            weights = np.exp(rng.uniform(low, high, len(tasks)))
+            weights *= len(tasks) / weights.sum()
         fixed = dict(zip(tasks, map(float, weights), strict=True))
-        rate = rates[i % len(rates)]
+        rate = rates[(len(rates) // 2 + i) % len(rates)]
         own = dataclasses.replace(setting, weighting=fixed, learning_rate=rate)
         name = f"{label}({i + 1}), learning_rate={rate}"
         trials.append(Trial(label, name, own, {"weights": fixed}))

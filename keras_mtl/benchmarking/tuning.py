@@ -53,7 +53,8 @@ def tune(
     Each method has the same number of trials. They are the learning rates, for
     each combination of its own parameters; a method that has fewer combinations
     than another one gets more learning rates in the same range. `"tuned"`
-    stands for fixed weights, which are drawn at random, as many times.
+    stands for fixed weights: equal ones first, then some that are drawn at
+    random, as many in all.
 
     A trial counts by its best epoch on the validation data; there is no test
     data. `benchmark(weightings=search.best)` trains with what was found.

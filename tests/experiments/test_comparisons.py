@@ -10,6 +10,7 @@ import keras_mtl
 from keras_mtl.datasets import newsgroups
 from tests.datasets import test_multi_mnist as mnist_files
 from tests.datasets import test_newsgroups as newsgroups_files
+from tests.datasets import test_nyuv2 as nyuv2_files
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -24,9 +25,12 @@ def script(monkeypatch):
     return importlib.import_module
 
 
-def check(content, labels, tasks):
+def accuracies(tasks):
+    return {f"{task}_accuracy" for task in tasks}
+
+
+def check(content, labels, keys):
     assert set(content["weightings"]) == set(labels)
-    keys = {f"{task}_accuracy" for task in tasks}
     assert keys <= set(content["single_task"])
     for label, row in content["weightings"].items():
         assert row["learning_rate"] > 0
@@ -45,7 +49,7 @@ def test_multi_mnist(script, tmp_path, monkeypatch):
     ]
     script("multi_mnist").main(options)
     content = json.loads((tmp_path / "multi_mnist.json").read_text())
-    check(content, labels, ("left", "right"))
+    check(content, labels, accuracies(["left", "right"]))
     assert (tmp_path / "multi_mnist.png").stat().st_size > 10_000
     # What is on the disk is not trained again.
     monkeypatch.setattr(keras_mtl.MultiTaskModel, "fit", None)
@@ -66,9 +70,33 @@ def test_topics(script, tmp_path, monkeypatch):
     ]
     script("text_classification").main(options)
     content = json.loads((tmp_path / "topics.json").read_text())
-    check(content, labels, newsgroups.TASKS)
+    check(content, labels, accuracies(newsgroups.TASKS))
     rho = content["weightings"]["bandit_mtl"]["parameters"]["rho"]
     assert rho in script("comparison").PARAMETERS["bandit_mtl"]["rho"]
+
+
+def test_nyuv2(script, tmp_path, monkeypatch):
+    labels = ["equal", "igb_v1"]
+    monkeypatch.setattr(nyuv2_files, "SIZES", {"train": 8, "val": 10})
+    monkeypatch.setattr(nyuv2_files, "HEIGHT", 8)
+    monkeypatch.setattr(nyuv2_files, "WIDTH", 8)
+    folder = nyuv2_files.write(tmp_path / "nyuv2")
+    options = [
+        *("--data-dir", str(folder), "--validation", "4", "--widths", "4", "4"),
+        *("--batch-size", "4", "--epochs", "2", "--seeds", "0"),
+        *("--no-progress", "--weightings", *labels),
+        *("--output-dir", str(tmp_path)),
+    ]
+    script("nyuv2").main(options)
+    content = json.loads((tmp_path / "nyuv2.json").read_text())
+    keys = {
+        f"{task}_{metric.name}"
+        for task, metrics in keras_mtl.metrics.scene_metrics().items()
+        for metric in metrics
+    }
+    assert len(keys) == 9
+    check(content, labels, keys)
+    assert (tmp_path / "nyuv2.png").stat().st_size > 10_000
 
 
 def test_every_method_can_be_compared(script):
