@@ -226,6 +226,7 @@ def compare(problem, arguments):
 def content_of(result, search, alone, arguments):
     """Returns what a results file holds."""
     rows = {}
+    to_tuned = result.differences("tuned") if "tuned" in search.best else {}
     for label, entry in result.summary().items():
         best = search.trials[label][0]
         rows[label] = {
@@ -234,6 +235,7 @@ def content_of(result, search, alone, arguments):
             "delta_m": entry["delta_m"],
             "interval": entry["intervals"]["delta_m"],
             "difference_to_equal": entry["differences"]["delta_m"],
+            "difference_to_tuned": to_tuned.get(label, {}).get("delta_m"),
             "mean_rank": entry["mean_rank"],
             "metrics": entry["metrics"],
         }

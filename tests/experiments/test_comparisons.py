@@ -1,5 +1,6 @@
 """The comparisons of all weightings, on generated data and a tiny budget."""
 
+import csv
 import importlib
 import json
 import pathlib
@@ -97,6 +98,50 @@ def test_nyuv2(script, tmp_path, monkeypatch):
     assert len(keys) == 9
     check(content, labels, keys)
     assert (tmp_path / "nyuv2.png").stat().st_size > 10_000
+
+
+def test_decision_table(script, tmp_path):
+    def row(delta_m, to_equal, to_tuned):
+        return {
+            "delta_m": [delta_m, 1.0],
+            "interval": [delta_m - 2, delta_m + 2],
+            "difference_to_equal": to_equal,
+            "difference_to_tuned": to_tuned,
+            "mean_rank": 1.5,
+        }
+
+    weightings = {
+        "equal": row(5.0, [0.0, 0.0, 0.0], [1.0, -1.0, 3.0]),
+        "tuned": row(4.0, [-1.0, -3.0, 1.0], [0.0, 0.0, 0.0]),
+        "nash_mtl": row(1.0, [-4.0, -6.0, -2.0], [-3.0, -4.0, -2.0]),
+        "mgda": row(9.0, [4.0, 1.0, 7.0], None),
+    }
+    (tmp_path / "topics.json").write_text(
+        json.dumps({"weightings": weightings})
+    )
+    (tmp_path / "multi_mnist.json").write_text(
+        json.dumps({"weightings": {"mgda": weightings["mgda"]}})
+    )
+    table = script("decision_table")
+    options = ["--results-dir", str(tmp_path), "--output-dir", str(tmp_path)]
+    table.main(options)
+    with open(tmp_path / "decision_table.csv", newline="") as file:
+        rows = {(x["problem"], x["weighting"]): x for x in csv.DictReader(file)}
+    assert len(rows) == 5
+    nash, mgda = rows["topics", "nash_mtl"], rows["topics", "mgda"]
+    assert (nash["low"], nash["high"]) == ("-1.0", "3.0")
+    assert nash["against_equal"] == nash["against_tuned"] == "better"
+    assert (mgda["against_equal"], mgda["against_tuned"]) == ("worse", "")
+    assert rows["topics", "tuned"]["against_equal"] == "no difference"
+    assert rows["topics", "equal"]["against_equal"] == ""
+    labels, problems, values, _ = table.grid_of(
+        table.rows_of(table.read(tmp_path), {})
+    )
+    assert problems == ["topics", "multi_mnist"]
+    # Those that are measured everywhere come first.
+    assert labels == ["mgda", "nash_mtl", "tuned", "equal"]
+    assert values[0].tolist() == [9.0, 9.0]
+    assert (tmp_path / "decision_table.png").stat().st_size > 10_000
 
 
 def test_every_method_can_be_compared(script):
