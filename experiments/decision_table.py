@@ -2,8 +2,8 @@
 
 Gathers what `text_classification.py`, `nyuv2.py` and `multi_mnist.py` wrote: Δm
 against models of one task each with its 95 % interval, the mean rank, and the
-difference to equal and to tuned fixed weights, seed by seed. A difference is one
-where its interval does not hold zero. The relative time of a step is that of
+difference to equal and to tuned fixed weights, seed by seed. There is one where
+its interval does not hold zero. The relative time of a step is that of
 `benchmarks/step_time.py` on its MLP, for the methods that it measured.
 
     python experiments/decision_table.py
@@ -124,7 +124,7 @@ def draw(rows, path):
     import matplotlib.pyplot as plt
 
     labels, problems, values, known = grid_of(rows)
-    size = (2.2 + 1.5 * len(problems), 1.2 + 0.32 * len(labels))
+    size = (max(5.0, 2.2 + 1.5 * len(problems)), 1.2 + 0.32 * len(labels))
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     axes.imshow(
         np.ma.masked_invalid(values),
