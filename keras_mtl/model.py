@@ -30,9 +30,13 @@ from keras_mtl.training import task_selection
 from keras_mtl.training.epoch_hooks import EpochHooks
 from keras_mtl.training.gramian import TaskGramian
 from keras_mtl.training.graph import GraphSplit
+from keras_mtl.training.graph import split_of
 from keras_mtl.training.graph_arguments import check_is_graph
 from keras_mtl.training.kept_functions import KeptFunctions
 from keras_mtl.training.measured_variables import measured_variables
+from keras_mtl.training.measured_variables import warn_of_unseen_conflicts
+from keras_mtl.training.parameters_by_task import parameters_by_task
+from keras_mtl.training.parameters_by_task import table_of_parameters
 from keras_mtl.training.progress import with_progress
 from keras_mtl.training.running_step import RunningStep
 from keras_mtl.training.running_step import in_test_step
@@ -260,6 +264,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         with DotNotTrackScope():
             self._kept_functions.keep(self)
             self._split = self._check_weighting(weighting, list(self.tasks))
+        if self._split is not None:
+            warn_of_unseen_conflicts(self._split, weighting)
         if not weighting.built:
             weighting.build((len(self.tasks),))
         replicas.check_variables(self, weighting)
@@ -444,6 +450,30 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         self._assert_compile_called("gramian")
         gramian = TaskGramian(self, gradients, shared, compiled=False)
         return gramian(x, y, sample_weight)
+
+    def summary_by_task(self, print_fn: Any = None) -> None:
+        """Prints how many parameters the tasks share, and each has of its own.
+
+        A parameter is shared if the losses of two or more tasks depend on it;
+        one that no loss depends on is of no task. Before `compile`, each output
+        is a task. `keras_mtl.plots.task_graph` has the same as a picture.
+
+        Args:
+            print_fn: Function that gets the table as text, by default `print`.
+
+        Example:
+
+        ```python
+        model.summary_by_task()
+        # parameters  trained  not trained
+        # shared          352            0
+        # price            33            0
+        # sold             33            0
+        # (total)         418            0
+        ```
+        """
+        rows = parameters_by_task(split_of(self), self.weights)
+        (print_fn or print)(table_of_parameters(rows))
 
     def export(
         self,

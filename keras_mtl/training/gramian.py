@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mtl.training.measured_variables import warn_of_unseen_conflicts
 from keras_mtl.training.task_gradients import TaskGradients
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
 
@@ -37,6 +38,7 @@ class TaskGramian:
     ):
         self._weighting = GradientWeighting(gradients, shared)
         self._split = model._check_weighting(self._weighting, list(model.tasks))
+        warn_of_unseen_conflicts(self._split, self._weighting)
         self._function = model._function_of_gradients(
             self._split, self._gramian, compiled
         )

@@ -93,6 +93,26 @@ class GraphSplit:
         self.boundary = self._find_boundary()
         self._sort_variables()
 
+    @property
+    def steps(self):
+        """The list of all steps: of the trunk, of the heads, of no task."""
+        return self._trunk_steps + self._head_steps + self._untrained_steps
+
+    @property
+    def inputs(self):
+        """List of the keys of the model's inputs."""
+        return list(self._input_keys)
+
+    @property
+    def outputs(self):
+        """List of pairs of task and key, for the outputs that have a task."""
+        pairs = zip(self._output_tasks, self._output_keys)
+        return [(task, key) for task, key in pairs if task is not None]
+
+    def tensor(self, key):
+        """Returns the symbolic tensor of a key."""
+        return self._specs[key]
+
     def _used_by(self, step):
         """Lists the trainable variables of a step, and those that it knows."""
         trainable = {id(v) for v in self.variables}
@@ -346,6 +366,18 @@ class GraphSplit:
             seen_by[task][key]
             for key, task in zip(self._output_keys, self._output_tasks)
         ]
+
+
+def split_of(model):
+    """Returns the `GraphSplit` of a model for its tasks.
+
+    Before `compile`, each output is a task.
+
+    Args:
+        model: `MultiTaskModel`.
+    """
+    tasks = model.tasks if model.compiled else model.output_keys
+    return model._make_split(list(tasks))
 
 
 def _is_transparent(node):

@@ -1,5 +1,11 @@
 """The shared variables on which the gradients of the tasks are compared."""
 
+import itertools
+import warnings
+
+# No more pairs of tasks are named in a warning.
+MAX_PAIRS = 5
+
 
 def measured_variables(split, weighting):
     """Returns the shared variables on which the gradients are compared.
@@ -73,3 +79,44 @@ def _shared_of_layer(split, name, shared):
             f"Received: shared={shared}"
         )
     return ids
+
+
+def warn_of_unseen_conflicts(split, weighting):
+    """Warns of tasks that share variables, but no tensor of the boundary.
+
+    The gradients of two tasks with respect to different tensors have an inner
+    product of 0, whatever they are with respect to the variables.
+
+    Args:
+        split: `GraphSplit`.
+        weighting: `Weighting` with `needs_gradients`.
+    """
+    if weighting.measurement.gradients != "features":
+        return
+    trunk = {id(v) for v in split.trunk_variables}
+    reached = {
+        task: trunk & {id(v) for v in split.task_variables(task)}
+        for task in split.tasks
+    }
+    seen = [{*tasks} for tasks in split.boundary.values()]
+    unseen = [
+        pair
+        for pair in itertools.combinations(split.tasks, 2)
+        if reached[pair[0]] & reached[pair[1]]
+        and not any(tasks.issuperset(pair) for tasks in seen)
+    ]
+    if unseen:
+        warnings.warn(_words_on_unseen(unseen), stacklevel=4)
+
+
+def _words_on_unseen(pairs):
+    more = f" and {len(pairs) - MAX_PAIRS} others" * (len(pairs) > MAX_PAIRS)
+    return (
+        'gradients="features" compares the tasks at the tensors that the '
+        "shared trunk hands to the heads. These tasks share variables of the "
+        "trunk, but none of those tensors, so that a conflict between them is "
+        f"never seen: {pairs[:MAX_PAIRS]}{more}. Use "
+        'gradients="parameters"; or, where one layer makes the features of '
+        "each task, make it of several layers of the graph, as the functions "
+        "of keras_mtl.architectures do."
+    )
