@@ -1,6 +1,7 @@
 """Multi-task learning for Keras 3."""
 
 from keras_mtl import agents
+from keras_mtl import architectures
 from keras_mtl import callbacks
 from keras_mtl import datasets
 from keras_mtl import metrics
@@ -18,6 +19,7 @@ __all__ = [
     "MultiTaskModel",
     "__version__",
     "agents",
+    "architectures",
     "benchmark",
     "callbacks",
     "datasets",
@@ -34,7 +36,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Says where a class is that was looked for in the package itself."""
     hint = ""
-    for module in (weightings, callbacks, metrics, selection, models, agents):
+    modules = weightings, callbacks, metrics, selection, architectures, models
+    for module in (*modules, agents):
         if name in module.__all__:
             hint = f". Type {module.__name__}.{name}"
     raise AttributeError(f"module 'keras_mtl' has no attribute {name!r}{hint}")

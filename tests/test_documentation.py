@@ -287,6 +287,22 @@ def test_early_stopping_restores_the_network_alone():
 
 
 @pytest.mark.quick_on_torch
+@pytest.mark.quick_on_torch
+def test_architectures(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    space = {"keras": keras, "keras_mtl": keras_mtl}
+    for example in examples("docs/architectures.md"):
+        if "backbone" in example:
+            tokens = keras.Input((5, 4))
+            h = keras.layers.MultiHeadAttention(2, 3)(tokens, tokens)
+            space["backbone"] = keras.Model(tokens, h)
+        exec(example, space)
+    table = capsys.readouterr().out.strip()
+    assert table in text_of("docs/architectures.md")
+    assert (tmp_path / "model.dot").exists()
+    assert sorted(space["model"].output_keys) == ["ctcvr", "ctr"]
+
+
 def test_networks():
     first, vectors, scenes = examples("docs/networks.md")
     space = {"keras_mtl": keras_mtl, "tasks": ["a"], "vocabulary": ["", "b"]}

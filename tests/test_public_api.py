@@ -30,6 +30,7 @@ FILES = {
 PACKAGES = (
     "keras_mtl",
     "keras_mtl.agents",
+    "keras_mtl.architectures",
     "keras_mtl.benchmarking",
     "keras_mtl.callbacks",
     "keras_mtl.cli",
@@ -57,6 +58,7 @@ FLOORS = (
     ("losses",),
     ("weightings",),
     ("agents", "datasets", "metrics", "models", "solvers"),
+    ("architectures",),
     ("backend",),
     ("version",),
 )

@@ -3,6 +3,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_mtl.architectures.gradient_reversal import with_reversed_gradient
 from keras_mtl.backend.checks import non_negative
 from keras_mtl.backend.checks import positive_integer
 
@@ -42,12 +43,9 @@ class TaskAdversary(keras.layers.Layer):
         self.classifier.build(features_shape)
 
     def call(self, features: Tensor, task: Tensor) -> Tensor:
-        fixed = ops.stop_gradient(features)
-        # The difference is exactly 0 and has the negative gradient.
-        reversed_features = fixed + (fixed - features)
         chosen = ops.cast(task, "int32") == ops.arange(self.num_tasks)
         chosen = ops.cast(chosen, self.variable_dtype)
-        logits = self.classifier(reversed_features)
+        logits = self.classifier(with_reversed_gradient(features))
         total = -ops.sum(chosen * ops.log_softmax(logits, axis=-1))
         count = ops.maximum(ops.sum(chosen), 1.0)
         self.add_loss(self.weight * total / count)

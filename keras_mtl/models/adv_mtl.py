@@ -5,10 +5,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
-from keras_mtl.models.orthogonality import Orthogonality
-from keras_mtl.models.task_adversary import TaskAdversary
+from keras_mtl import architectures
 from keras_mtl.models.tasks import classes_of
 from keras_mtl.models.text_features import text_features
 from keras_mtl.models.text_features import text_head
@@ -34,11 +32,9 @@ def adv_mtl(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """AdvMTL: a shared and a private encoder, which learn different things.
 
-    A head sees the features of the encoder that all tasks share, and those of
-    its own. A classifier that tries to tell the task from the shared features,
-    with its gradient reversed (`TaskAdversary`), keeps what is particular to a
-    task out of them; a penalty (`Orthogonality`) keeps what is shared out of
-    the private ones. Both are losses of the model, added to the tasks' losses
+    It is `keras_mtl.architectures.adv_mtl` on word vectors. A head sees the
+    features of the encoder that all tasks share, and those of its own. The
+    losses of the adversary and of the penalty are added to the tasks' losses
     whatever the weighting, which neither sees nor balances them.
 
     The encoders are those of `text_cnn`, as in BanditMTL's comparison, in place
@@ -98,17 +94,22 @@ def adv_mtl(
     words = word_vectors(
         tokens, vocabulary_size, units, embeddings, train_embeddings
     )
-    shared = TaskAdversary(len(classes), adversary_weight, name="shared")(
-        text_features(words, kernels, filters), task
+    features = architectures.adv_mtl(
+        words,
+        task,
+        classes,
+        lambda name: _encoder(kernels, filters, ""),
+        lambda name: _encoder(kernels, private_filters or filters, f"{name}_"),
+        adversary_weight,
+        orthogonality_weight,
+        name="",
     )
-    outputs = {}
-    for i, (name, count) in enumerate(classes.items()):
-        private = text_features(
-            words, kernels, private_filters or filters, f"{name}_"
-        )
-        private = Orthogonality(
-            i, orthogonality_weight, name=f"{name}_private"
-        )(private, shared, task)
-        features = layers.Concatenate(name=f"{name}_both")([shared, private])
-        outputs[name] = text_head(name, features, count, dropout)
+    outputs = {
+        name: text_head(name, features[name], count, dropout)
+        for name, count in classes.items()
+    }
     return {"tokens": tokens, "task": task}, outputs
+
+
+def _encoder(kernels, filters, prefix):
+    return lambda words: text_features(words, kernels, filters, prefix)

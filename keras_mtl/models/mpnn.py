@@ -4,11 +4,11 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_mtl.architectures.arguments import task_names
 from keras_mtl.models.atom_update import AtomUpdate
 from keras_mtl.models.edge_convolution import EdgeConvolution
 from keras_mtl.models.pair_features import PairFeatures
 from keras_mtl.models.set2set import Set2Set
-from keras_mtl.models.tasks import task_names
 
 Tensor = Any
 

@@ -2,13 +2,9 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
-from keras import layers
-
+from keras_mtl import architectures
 from keras_mtl.backend.scenes import SCENE_TASKS
 from keras_mtl.backend.scenes import scene_tasks
-from keras_mtl.models.scene_layers import batch_norm
-from keras_mtl.models.scene_layers import convolution
-from keras_mtl.models.scene_layers import convolution_layer
 from keras_mtl.models.scene_layers import decoder
 from keras_mtl.models.scene_layers import encoder
 from keras_mtl.models.scene_layers import image_input
@@ -25,10 +21,8 @@ def mtan_seg_net(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """MTAN: a SegNet that all tasks share, and attention for each task.
 
-    At each level, a task has a mask between 0 and 1 for the features of the
-    shared SegNet. The mask is made of those features and of what the task chose
-    at the level before. The convolutions that pass this on (f in the paper) are
-    shared by the tasks, those that make masks (g and h) are not.
+    It is `keras_mtl.architectures.mtan` on SegNet: at each level, a task has a
+    mask between 0 and 1 for the shared features.
 
     The boundary between trunk and heads is the features of SegNet. A layer f is
     called in each head: its weights are shared, though they are not of the
@@ -63,48 +57,8 @@ def mtan_seg_net(
     image = image_input(shape, widths)
     down, pooled, places = encoder(image, widths)
     up = decoder(pooled, widths, places)
-    passes_down = [
-        _passing(width, f"attention_encoder_{i}")
-        for i, width in enumerate([*widths[1:], widths[-1]])
-    ]
-    # The decoder goes from the coarsest level to the finest.
-    passes_up = [
-        _passing(after.shape[-1], f"attention_decoder_{i}")
-        for i, (_, after) in zip(reversed(range(len(widths))), up)
-    ]
-    outputs = {}
-    for task in names:
-        x = None
-        for i, ((first, last), pass_on) in enumerate(zip(down, passes_down)):
-            x = first if x is None else _joined(first, x)
-            x = pass_on(_masked(last, x, f"{task}_encoder_{i}"))
-            x = layers.MaxPooling2D(data_format="channels_last")(x)
-        for i, ((unpooled, last), pass_on) in enumerate(zip(up, passes_up)):
-            x = layers.UpSampling2D(
-                interpolation="bilinear", data_format="channels_last"
-            )(x)
-            x = _joined(unpooled, pass_on(x))
-            x = _masked(last, x, f"{task}_decoder_{len(up) - 1 - i}")
-        outputs[task] = scene_head(task, x, widths[0], classes)
-    return image, outputs
-
-
-def _passing(width, name):
-    """Returns the function f of one level, whose layers all tasks call."""
-    convolve = convolution_layer(width, 3, name)
-    norm = batch_norm(f"{name}_norm")
-    return lambda x: layers.ReLU()(norm(convolve(x)))
-
-
-def _joined(x, y):
-    return layers.Concatenate(axis=-1)([x, y])
-
-
-def _masked(features, x, name):
-    """Multiplies the shared features by the mask that `x` makes."""
-    width = features.shape[-1]
-    x = convolution(x, width, 1, f"{name}_g")
-    x = layers.ReLU()(batch_norm(f"{name}_g_norm")(x))
-    x = convolution(x, width, 1, f"{name}_h")
-    mask = layers.Activation("sigmoid")(batch_norm(f"{name}_h_norm")(x))
-    return layers.Multiply()([mask, features])
+    features = architectures.mtan(down, names, up, name="")
+    return image, {
+        task: scene_head(task, features[task], widths[0], classes)
+        for task in names
+    }

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_mtl.architectures.convolutions import batch_norm
+from keras_mtl.architectures.convolutions import convolution
 from keras_mtl.backend.checks import positive_integer
 from keras_mtl.models.max_pooling import MaxPooling
 from keras_mtl.models.max_unpooling import MaxUnpooling
@@ -26,30 +28,6 @@ def image_input(shape: Sequence[int], widths: Sequence[int]) -> Tensor:
             f"Received: shape={tuple(shape)}"
         )
     return keras.Input(tuple(shape), name="image")
-
-
-def convolution_layer(width: int, size: int, name: str) -> keras.layers.Layer:
-    """Makes a convolution that begins as those in the code of MTAN."""
-    return layers.Conv2D(
-        width,
-        size,
-        padding="same",
-        kernel_initializer="glorot_normal",
-        data_format="channels_last",
-        name=name,
-    )
-
-
-def convolution(x: Tensor, width: int, size: int, name: str) -> Tensor:
-    """Applies a convolution."""
-    return convolution_layer(width, size, name)(x)
-
-
-def batch_norm(name: str) -> keras.layers.Layer:
-    """Makes a batch normalization with PyTorch's constants."""
-    return layers.BatchNormalization(
-        axis=-1, momentum=0.9, epsilon=1e-5, name=name
-    )
 
 
 def block(x: Tensor, width: int, name: str) -> Tensor:

@@ -3,23 +3,8 @@
 from collections.abc import Iterable
 from collections.abc import Mapping
 
+from keras_mtl.architectures.arguments import task_names
 from keras_mtl.backend.checks import positive_integer
-
-
-def task_names(tasks: Iterable[str]) -> list[str]:
-    """Returns the names of the tasks as a list.
-
-    Raises:
-        ValueError: If they are no different strings, or none.
-    """
-    names = [] if isinstance(tasks, str) else list(tasks)
-    are_names = all(isinstance(name, str) and name for name in names)
-    if not names or not are_names or len({*names}) < len(names):
-        raise ValueError(
-            'Expected `tasks` to be different names, such as ["a", "b"]. '
-            f"Received: tasks={tasks!r}"
-        )
-    return names
 
 
 def classes_of(

@@ -6,9 +6,9 @@ import pytest
 from keras import ops
 
 import keras_mtl
+from keras_mtl.architectures import Orthogonality
+from keras_mtl.architectures import TaskAdversary
 from keras_mtl.models import adv_mtl
-from keras_mtl.models.orthogonality import Orthogonality
-from keras_mtl.models.task_adversary import TaskAdversary
 from tests.models import numpy_layers as expected_layers
 from tests.models.numpy_layers import assert_close
 from tests.models.numpy_layers import predict
