@@ -56,37 +56,36 @@ class BranchChoice(keras.layers.Layer):
                 f"Received: branches of shapes {shapes}"
             )
         self.logits = self.add_weight(
-            name="logits", shape=(len(shapes),), initializer="zeros"
+            name="logits",
+            shape=(len(shapes),),
+            initializer="zeros",
+            autocast=False,
         )
         self.temperature = self.add_weight(
             name="temperature",
             shape=(),
             initializer=keras.initializers.Constant(self._first_temperature),
             trainable=False,
+            autocast=False,
         )
 
     def call(
         self, branches: Sequence[Tensor], training: bool | None = None
     ) -> Tensor:
-        weights = self._drawn() if training else self._most_probable()
+        weights = self._drawn() if training else _one_hot(self.logits)
         weights = ops.unstack(ops.cast(weights, self.compute_dtype))
         return sum(w * x for w, x in zip(weights, branches))
 
     def _drawn(self):
-        dtype = self.variable_dtype
-        logits = ops.cast(self.logits, dtype)
+        shape, dtype = self.logits.shape, self.logits.dtype
         uniform = keras.random.uniform(
-            logits.shape, 1e-6, 1.0, dtype=dtype, seed=self.seed_generator
+            shape, 1e-6, 1.0, dtype=dtype, seed=self.seed_generator
         )
-        logits = logits - ops.log(-ops.log(uniform))
-        soft = ops.softmax(logits / ops.cast(self.temperature, dtype))
-        hard = ops.one_hot(ops.argmax(soft), logits.shape[0], dtype=dtype)
+        logits = self.logits - ops.log(-ops.log(uniform))
+        soft = ops.softmax(logits / self.temperature)
+        hard = _one_hot(soft)
         # The difference is exactly 0 and has the gradient of the softmax.
         return hard + (soft - ops.stop_gradient(soft))
-
-    def _most_probable(self):
-        count = self.logits.shape[0]
-        return ops.one_hot(ops.argmax(self.logits), count)
 
     @property
     def chosen(self) -> int:
@@ -99,3 +98,9 @@ class BranchChoice(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         config = {"temperature": self._first_temperature, "seed": self.seed}
         return {**super().get_config(), **config}
+
+
+def _one_hot(x):
+    """Returns 1 at the largest entry of a vector, and 0 elsewhere."""
+    # `ops.one_hot` of a scalar has no counterpart in ONNX.
+    return ops.cast(ops.arange(x.shape[0]) == ops.argmax(x), x.dtype)

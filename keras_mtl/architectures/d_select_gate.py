@@ -84,21 +84,20 @@ class DSelectGate(keras.layers.Layer):
         size = self.k * self._num_bits
         if self.per_example:
             units = x_shape[-1]
-            self.bit_kernel = self.add_weight(
-                name="bit_kernel", shape=(units, size), initializer=near_zero
+            self.bit_kernel = self._add("bit_kernel", (units, size), near_zero)
+            self.mixture_kernel = self._add(
+                "mixture_kernel", (units, self.k), small
             )
-            self.mixture_kernel = self.add_weight(
-                name="mixture_kernel", shape=(units, self.k), initializer=small
-            )
-        self.bit_bias = self.add_weight(
-            name="bit_bias", shape=(size,), initializer=near_zero
-        )
-        self.mixture_bias = self.add_weight(
-            name="mixture_bias", shape=(self.k,), initializer=small
+        self.bit_bias = self._add("bit_bias", (size,), near_zero)
+        self.mixture_bias = self._add("mixture_bias", (self.k,), small)
+
+    def _add(self, name, shape, initializer):
+        # The selectors are exact in the precision of the variables.
+        return self.add_weight(
+            name=name, shape=shape, initializer=initializer, autocast=False
         )
 
     def call(self, x: Tensor) -> Tensor:
-        # The selectors are exact in the precision of the variables.
         x = ops.cast(x, self.variable_dtype)
         if self.per_example:
             bits = ops.matmul(x, self.bit_kernel) + self.bit_bias

@@ -29,8 +29,10 @@ class GatedMixture(keras.layers.Layer):
     array([[2.5, 5.]], dtype=float32)
     """
 
+    def build(self, experts_shape: Sequence[tuple], gates_shape: tuple) -> None:
+        _check_shapes(experts_shape, gates_shape)
+
     def call(self, experts: Sequence[Tensor], gates: Tensor) -> Tensor:
-        _check_shapes([x.shape for x in experts], gates.shape)
         rank = len(experts[0].shape)
         stacked = ops.stack(list(experts), axis=1)
         shape = (-1, len(experts), *[1] * (rank - 1))
