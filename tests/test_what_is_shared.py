@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 
 import keras
@@ -65,6 +66,12 @@ def test_text_of_the_graph(tmp_path):
     assert r"norm\nBatchNormalization\n12 parameters" in text
     assert r'"output so \"sold\""' in text
     assert text.count("{") == text.count("}")
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz")
+def test_graphviz_draws_it(tmp_path):
+    plots.task_graph(model(), tmp_path / "model.svg")
+    assert "so &quot;sold&quot;" in (tmp_path / "model.svg").read_text()
 
 
 def test_picture_without_graphviz(tmp_path, monkeypatch):

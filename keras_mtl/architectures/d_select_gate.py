@@ -27,10 +27,10 @@ class DSelectGate(keras.layers.Layer):
 
     Two losses are added to those of the model. The entropy of the selectors
     makes them choose one expert each. If the number of experts is no power of
-    two, the inverse of what the codes of the experts sum up to keeps the
-    selectors from codes without an expert. Both are means over the batch,
-    summed over the selectors; in the authors' code, they are sums over the
-    batch, too.
+    two, a second loss keeps the selectors from codes without an expert: 1 over
+    the sum of what a selector gives the experts, less 1. Both are means over
+    the batch, summed over the selectors; in the authors' code, they are sums
+    over the batch, and the second is larger by the constant 1.
 
     Args:
         num_experts: Number of experts, two or more.
@@ -125,8 +125,8 @@ class DSelectGate(keras.layers.Layer):
         self.add_loss(self.entropy_weight * _mean_of_examples(entropy))
         if 2**self._num_bits > self.num_experts:
             total = ops.sum(selectors, axis=-1)
-            inverse = 1 / ops.maximum(total, EPSILON)
-            self.add_loss(_mean_of_examples(inverse))
+            excess = 1 / ops.maximum(total, EPSILON) - 1
+            self.add_loss(_mean_of_examples(excess))
 
     def compute_output_shape(self, x_shape: tuple) -> tuple:
         return (x_shape[0], self.num_experts)

@@ -17,7 +17,7 @@ if typing.TYPE_CHECKING:
 # What is written as it is, for Graphviz to draw later.
 TEXT_SUFFIXES = (".dot", ".gv")
 
-FONT = 'fontname="Helvetica", fontsize=10'
+FONT = 'fontname="Helvetica"; fontsize=10'
 
 
 def task_graph(
@@ -109,7 +109,8 @@ class _Picture:
     def text(self) -> str:
         for key in self._split.inputs:
             self._nodes[key] = f"input {key}"
-            label = _lines("input", _shape(self._split.tensor(key)))
+            tensor = self._split.tensor(key)
+            label = _lines(tensor.name, _shape(tensor))
             self._node(self._nodes[key], label, "shape=ellipse")
         steps = [(f"step {i}", s) for i, s in enumerate(self._split.steps)]
         for name, step in steps:

@@ -135,7 +135,7 @@ class Forward:
     def selected(self, name, x):
         """The gates, and the two losses that the layer adds."""
         kernel, mixture_kernel, bias, mixture_bias = weights(self.model, name)
-        gates, entropy, inverse = np.zeros((len(x), 3)), 0.0, 0.0
+        gates, entropy, excess = np.zeros((len(x), 3)), 0.0, 0.0
         for i, row in enumerate(x):
             shares = softmax(row @ mixture_kernel + mixture_bias)
             bits = (row @ kernel + bias).reshape(2, 2)
@@ -150,8 +150,8 @@ class Forward:
                 )
                 gates[i] += share * chances
                 entropy -= np.sum(chances * np.log(chances + 1e-6))
-                inverse += 1 / max(chances.sum(), 1e-6)
-        return gates, entropy / len(x), inverse / len(x)
+                excess += 1 / max(chances.sum(), 1e-6) - 1
+        return gates, entropy / len(x), excess / len(x)
 
     def film(self, x):
         features = dict.fromkeys(TASKS, x)

@@ -56,11 +56,11 @@ def test_entropy_and_codes_without_an_expert_are_losses():
     gate = model.get_layer("dselect_k_a_gate")
     gate(networks.X)
     passes = networks.Forward(model)
-    _, entropy, inverse = passes.selected(
+    _, entropy, excess = passes.selected(
         "dselect_k_a_gate", np.float64(networks.X)
     )
     found = [float(ops.convert_to_numpy(loss)) for loss in gate.losses]
-    np.testing.assert_allclose(found, [1e-3 * entropy, inverse], rtol=1e-4)
+    np.testing.assert_allclose(found, [1e-3 * entropy, excess], rtol=1e-4)
     # All codes of two experts are those of an expert.
     gate = architectures.DSelectGate(2, k=2)
     gate(networks.X)
