@@ -92,6 +92,10 @@ class LowRankAdapters(keras.layers.Layer):
                 return self.backbone(x, training=training)
             return self.backbone(x)
 
+    def compute_output_spec(self, x: Any, training: bool | None = None) -> Any:
+        # A layer of the network may not run on inputs of any length.
+        return self.backbone.compute_output_spec(x)
+
     def compute_mask(self, x: Any, previous_mask: Any) -> None:
         # The network sets the masks of its outputs.
         return None

@@ -85,6 +85,30 @@ def test_training_and_file(tmp_path):
     assert len(loaded.weights) == len(model.weights)
 
 
+class Places(layers.Layer):
+    """Runs on no more than six places, as an embedding of positions."""
+
+    def call(self, x):
+        assert x.shape[1] <= 6
+        return 2 * x
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@pytest.mark.quick_on_torch
+def test_length_that_is_not_known():
+    x = keras.Input((None, 4))
+    h = layers.Dense(4, "tanh", name="dense")(Places()(x))
+    network = keras.Model({"x": x}, {"h": h, "x": x})
+    features = architectures.lora(network, TASKS)["a"]
+    assert features["h"].shape == (None, None, 4)
+    model = keras.Model(network.input, features)
+    found, expected = model({"x": X})["h"], network({"x": X})["h"]
+    found, expected = map(ops.convert_to_numpy, (found, expected))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.any_backend
 def test_parameters():
     model = model_of(backbone(), targets=["dense"])
