@@ -98,7 +98,7 @@ class Places(layers.Layer):
 
 @pytest.mark.quick_on_torch
 def test_length_that_is_not_known():
-    x = keras.Input((None, 4))
+    x = keras.Input((None, 4), name="x")
     h = layers.Dense(4, "tanh", name="dense")(Places()(x))
     network = keras.Model({"x": x}, {"h": h, "x": x})
     features = architectures.lora(network, TASKS)["a"]
