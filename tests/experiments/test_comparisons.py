@@ -5,10 +5,12 @@ import importlib
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
 import keras_mtl
 from keras_mtl.datasets import newsgroups
+from tests.datasets import test_fdu_mtl as fdu_files
 from tests.datasets import test_multi_mnist as mnist_files
 from tests.datasets import test_newsgroups as newsgroups_files
 from tests.datasets import test_nyuv2 as nyuv2_files
@@ -98,6 +100,43 @@ def test_nyuv2(script, tmp_path, monkeypatch):
     assert len(keys) == 9
     check(content, labels, keys)
     assert (tmp_path / "nyuv2.png").stat().st_size > 10_000
+
+
+def test_architectures(script, tmp_path, monkeypatch):
+    module = script("architectures")
+    # The two tasks of the files below, and words without GloVe.
+    monkeypatch.setattr(module, "TASKS", fdu_files.TASKS)
+    monkeypatch.setattr(
+        module,
+        "glove_embeddings",
+        lambda words: np.random.default_rng(0).normal(size=(len(words), 4)),
+    )
+    folder = fdu_files.write_all(tmp_path / "fdu_mtl")
+    names, labels = ["mmoe", "cross_stitch"], ["equal", "uncertainty"]
+    module.main(
+        [
+            *("--data-dir", str(folder), "--epochs", "2", "--seeds", "0", "1"),
+            *("--architectures", *names, "--weightings", *labels),
+            *("--no-progress", "--output-dir", str(tmp_path)),
+        ]
+    )
+    content = json.loads((tmp_path / "architectures.json").read_text())
+    assert set(content["architectures"]) == set(names)
+    for row in content["architectures"].values():
+        assert row["learning_rate"] in module.RATES
+        assert set(row["accuracy"]) == set(labels)
+        for values in row["accuracy"].values():
+            assert len(values) == 2 and all(0 <= x <= 100 for x in values)
+    assert (tmp_path / "architectures.png").stat().st_size > 10_000
+
+
+def test_architectures_are_of_one_size(script):
+    module = script("architectures")
+    sizes = [
+        module.build_of(name, 50)().count_params()
+        for name in module.ARCHITECTURES
+    ]
+    assert max(sizes) < 1.1 * min(sizes)
 
 
 def test_decision_table(script, tmp_path):
