@@ -81,7 +81,7 @@ def problem_of(arguments):
         ),
         metrics=dict.fromkeys(tasks, "accuracy"),
         batch_size=arguments.batch_size,
-        learning_rates=[5e-4, 1.5e-3, 5e-3],
+        learning_rates=[1.5e-3, 5e-3, 1.5e-2],
         select="accuracy",
         uncertainty_form="classification",
     )
