@@ -47,6 +47,7 @@ LOSS_BALANCING = [
 GRADIENT_BALANCING = [
     "nash_mtl",
     "cagrad",
+    "imgrad",
     "mgda",
     "pcgrad",
     "imtl_g",
@@ -83,6 +84,7 @@ PARAMETERS = {
     "cosmos": {"similarity": [1.0, 0.1]},
     "pbi": {"theta": [5.0, 0.5]},
     "cagrad": {"c": [0.4, 0.8]},
+    "imgrad": {"c": [0.8, 0.4]},
     "fairgrad": {"alpha": [2.0, 1.0]},
     "db_mtl": {"beta": [0.5, 0.9]},
     "gradnorm": {"alpha": [1.5, 0.5]},

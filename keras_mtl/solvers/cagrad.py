@@ -23,6 +23,7 @@ def conflict_averse(
     c: float = 0.4,
     max_steps: int = 30,
     tolerance: float = 1e-6,
+    length: float | None = None,
 ) -> Tensor:
     """Maximizes the least improvement of a task near the mean gradient.
 
@@ -47,9 +48,12 @@ def conflict_averse(
     Args:
         gramian: Inner products of the gradients, a finite symmetric positive
             semi-definite tensor of shape `(T, T)`.
-        c: Radius of the ball in units of the norm of the mean gradient.
+        c: Radius of the ball in units of the norm of the mean gradient, a
+            number or a scalar tensor.
         max_steps: The largest number of Newton steps.
         tolerance: Relative error of the radius at which these end.
+        length: Norm of what is added to `g_0` in that unit, if it is to be
+            another one than `c`, which must then be positive.
 
     Returns:
         The weights of the gradients in `d`, float32 of shape `(T,)`: `1 / T`
@@ -118,5 +122,7 @@ def conflict_averse(
     )
     distance, _, spurious = measure(y, level)
     shrink = ops.minimum(radius / ops.maximum(distance, 1e-30), 1.0)
+    if length is not None:
+        shrink = length / c * shrink
     added = ops.where(spurious, 0.0, shrink * y[0])
     return 1.0 / num_tasks + added * largest * inverse_norms

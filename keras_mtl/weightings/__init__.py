@@ -39,6 +39,7 @@ from keras_mtl.weightings.mean import Mean
 from keras_mtl.weightings.mgda import MGDA
 from keras_mtl.weightings.imtl_g import IMTLG
 from keras_mtl.weightings.cagrad import CAGrad
+from keras_mtl.weightings.imgrad import IMGrad
 from keras_mtl.weightings.upgrad import UPGrad
 from keras_mtl.weightings.dualproj import DualProj
 from keras_mtl.weightings.fairgrad import FairGrad
@@ -85,6 +86,7 @@ __all__ = [
     "GradientWeighting",
     "IGBv1",
     "IGBv2",
+    "IMGrad",
     "IMTLG",
     "IMTLL",
     "Krum",

@@ -9,6 +9,19 @@ from tests.weightings.gradients import steps
 pytestmark = pytest.mark.quick_on_torch
 
 
+def on_simplex(objective, size):
+    """Returns the minimizer on the probability simplex, by SLSQP."""
+    best = scipy.optimize.minimize(
+        objective,
+        np.full(size, 1 / size),
+        bounds=[(0, 1)] * size,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    return best.x
+
+
 def scipy_direction(jacobian, c):
     """Algorithm 1 of the paper, with its minimum by SLSQP in float64."""
     size = len(jacobian)
@@ -19,15 +32,7 @@ def scipy_direction(jacobian, c):
         combined = w @ jacobian
         return combined @ mean + radius * np.linalg.norm(combined)
 
-    best = scipy.optimize.minimize(
-        objective,
-        np.full(size, 1 / size),
-        bounds=[(0, 1)] * size,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
-        method="SLSQP",
-        options={"ftol": 1e-14, "maxiter": 1000},
-    )
-    combined = best.x @ jacobian
+    combined = on_simplex(objective, size) @ jacobian
     return mean + radius * combined / np.linalg.norm(combined)
 
 
