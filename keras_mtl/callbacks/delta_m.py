@@ -1,21 +1,15 @@
 """Logs Δm on the validation data."""
 
-import math
 import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
-from keras_mtl import metrics
-from keras_mtl.callbacks.arguments import check_model
-from keras_mtl.losses.directions import check_keys
-from keras_mtl.losses.directions import higher_keys
+from keras_mtl.callbacks.against_baseline import AgainstBaseline
 from keras_mtl.training.epoch_warnings import warn_without_labels
 
 
-class DeltaM(keras.callbacks.Callback):
+class DeltaM(AgainstBaseline):
     """Logs Δm against a baseline as `val_delta_m`, after each epoch.
 
     Δm is the mean relative change of the results for the worse, in percent, so
@@ -63,44 +57,23 @@ class DeltaM(keras.callbacks.Callback):
         baseline: Mapping[str, float],
         higher_is_better: Sequence[str] | Mapping[str, bool] | None = None,
     ) -> None:
-        super().__init__()
-        if not isinstance(baseline, Mapping) or not baseline:
-            raise ValueError(
-                "Expected `baseline` to be a dict of results, such as "
-                '{"seg_loss": 0.5, "depth_mae": 0.2}. Received: '
-                f"baseline={baseline!r}"
-            )
-        self.baseline = {k: float(v) for k, v in baseline.items()}
-        # It says what is wrong with a value.
-        metrics.delta_m(self.baseline, self.baseline)
-        self.higher_is_better = higher_is_better
-        self._higher: list[str] = []
+        super().__init__(baseline, higher_is_better)
         self._has_logged = False
         self._zero_losses: set[str] = set()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        check_model(self, self.model)
-        keys = list(self.baseline)
-        check_keys(keys, self.model, "baseline")
-        self._higher = higher_keys(self.higher_is_better, keys, self.model)
+        super().on_train_begin(logs)
         self._has_logged = False
         losses = {f"{task}_loss" for task in self.model.tasks}
-        self._zero_losses = losses & set(keys)
+        self._zero_losses = losses & set(self.baseline)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        results = {k: (logs or {}).get(f"val_{k}") for k in self.baseline}
-        # With `validation_freq`, there are epochs without results.
-        if logs is None or None in results.values():
+        results = self._results(logs, "val_")
+        if logs is None or results is None:
             return
         self._has_logged = True
-        values = {k: float(v) for k, v in results.items()}
-        self._zero_losses = {k for k in self._zero_losses if values[k] == 0}
-        if not all(map(math.isfinite, values.values())):
-            logs["val_delta_m"] = math.nan
-            return
-        logs["val_delta_m"] = metrics.delta_m(
-            values, self.baseline, self._higher
-        )
+        self._zero_losses = {k for k in self._zero_losses if results[k] == 0}
+        logs["val_delta_m"] = self._change_of(results, list(self.baseline))
 
     def on_train_end(self, logs: Any = None) -> None:
         if not self._has_logged:

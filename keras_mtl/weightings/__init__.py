@@ -43,6 +43,7 @@ from keras_mtl.weightings.imgrad import IMGrad
 from keras_mtl.weightings.upgrad import UPGrad
 from keras_mtl.weightings.dualproj import DualProj
 from keras_mtl.weightings.fairgrad import FairGrad
+from keras_mtl.weightings.pivrg import PIVRG
 from keras_mtl.weightings.aligned_mtl import AlignedMTL
 from keras_mtl.weightings.config import ConFIG
 from keras_mtl.weightings.ntkmtl import NTKMTL
@@ -101,6 +102,7 @@ __all__ = [
     "PBI",
     "PCD",
     "PCGrad",
+    "PIVRG",
     "Random",
     "ReLoBRaLo",
     "SDMGrad",

@@ -234,6 +234,8 @@ SAME = [
     {"geometric_mean", "scale_invariant"},
     # The objective is twice that of uncertainty, which Adam does not feel.
     {"imtl_l", "uncertainty"},
+    # Without scores, all its preferences are equal.
+    {"fairgrad", "pivrg"},
     # SDMGrad is MGDA with weights of at least λ / (1 + λ) / T.
     {"mgda", "sdmgrad"},
     # Equal projections on all gradients fix the direction, not its length.
