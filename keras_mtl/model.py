@@ -37,6 +37,7 @@ from keras_mtl.training.measured_variables import measured_variables
 from keras_mtl.training.measured_variables import warn_of_unseen_conflicts
 from keras_mtl.training.parameters_by_task import parameters_by_task
 from keras_mtl.training.parameters_by_task import table_of_parameters
+from keras_mtl.training.parameter_groups import shapes_for
 from keras_mtl.training.progress import with_progress
 from keras_mtl.training.running_step import RunningStep
 from keras_mtl.training.running_step import in_test_step
@@ -267,7 +268,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         if self._split is not None:
             warn_of_unseen_conflicts(self._split, weighting)
         if not weighting.built:
-            weighting.build((len(self.tasks),))
+            weighting.build(*shapes_for(weighting, self.tasks, self._split))
         replicas.check_variables(self, weighting)
         if self._weighting is not None:
             # Keras does not forget a layer when its attribute is replaced.
@@ -287,6 +288,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             return None
         split = self._make_split(tasks)
         measured_variables(split, weighting)
+        shapes_for(weighting, tasks, split)
         return split
 
     def _make_split(self, tasks):

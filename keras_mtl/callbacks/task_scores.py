@@ -113,7 +113,7 @@ class TaskScores(AgainstBaseline):
 
 def _keys_by_task(keys, tasks):
     """Returns the results of each task, in the order of the tasks."""
-    by_task: dict[str, list[str]] = {task: [] for task in tasks}
+    by_task = {task: [] for task in tasks}
     for key in keys:
         # The name of a task may be the beginning of that of another one.
         owners = [task for task in tasks if key.startswith(f"{task}_")]

@@ -177,18 +177,20 @@ def product(vectors: Tensor, matrix: Tensor) -> Tensor:
 def unit_gramian(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the cosines of gradients, their norms, and 1 / norms.
 
-    Where a gradient is zero, so are its row and its 1 / norm.
+    Where a gradient is zero, so are its row and its 1 / norm. The Gramian may
+    be several, of shape `(..., T, T)`.
     """
-    norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+    norms = ops.diagonal(gramian, axis1=-2, axis2=-1)
+    norms = ops.sqrt(ops.relu(norms))
     nonzero = norms > 0
     inverse_norms = ops.where(
         nonzero, 1.0 / ops.where(nonzero, norms, 1.0), 0.0
     )
-    cosines = inverse_norms[:, None] * gramian * inverse_norms
-    identity = ops.eye(gramian.shape[0])
+    cosines = inverse_norms[..., None] * gramian * inverse_norms[..., None, :]
+    identity = ops.eye(gramian.shape[-1])
     # The diagonal is set to 1, from which the square roots are off by rounding.
     cosines = ops.clip(cosines, -1.0, 1.0) * (1.0 - identity)
-    diagonal = identity * ops.cast(nonzero, "float32")
+    diagonal = identity * ops.cast(nonzero, "float32")[..., None, :]
     return cosines + diagonal, norms, inverse_norms
 
 

@@ -66,6 +66,8 @@ def _blocks_and_gramian(tasks, weighting):
 def _direction(tasks, weighting, blocks, weights, gramian):
     """Returns the gradients of the shared variables, a dict of their ids."""
     measurement = weighting.measurement
+    if weighting.groups != "model":
+        return _direction_of_groups(tasks, weighting, blocks, gramian)
     # Whether the Gramian is that of this step and of the whole batch.
     is_exact = measurement.update_every == 1 and measurement.gramian_batch == 1
     if is_exact:
@@ -93,6 +95,20 @@ def _direction(tasks, weighting, blocks, weights, gramian):
     norm = _norm_over_replicas(measurement.gradients, direction)
     scale = measurement.clip(norm / tasks.loss_scale)
     return {key: scaled(g, scale) for key, g in gradients.items()}
+
+
+def _direction_of_groups(tasks, weighting, blocks, gramians):
+    """Returns the same, where each group of variables has its weights."""
+    weights = weighting.weights_of_groups()
+    scale = weighting.measurement.direction_scale(weights, gramians)
+    combined = [
+        block.combine(scale * weights[group])
+        for block, group in zip(blocks, tasks.groups)
+    ]
+    return {
+        id(v): None if g is None else replicas.share_of_sum(g)
+        for v, g in zip(tasks.measured, combined)
+    }
 
 
 def _norm_over_replicas(gradients, direction):

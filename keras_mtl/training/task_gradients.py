@@ -11,6 +11,7 @@ from keras_mtl.backend.numerics import total_of
 from keras_mtl.training.block import Block
 from keras_mtl.training.block import FusedBlock
 from keras_mtl.training.measured_variables import measured_variables
+from keras_mtl.training.parameter_groups import parameter_groups
 
 
 class TaskGradients:
@@ -26,14 +27,18 @@ class TaskGradients:
 
     Attributes:
         measured: List of the variables on which gradients are compared.
+        groups: The number of the group of each of these, in which it is
+            weighed.
         of_heads: Dict of task to the gradients of its own variables.
     """
 
     def __init__(self, split, weighting, pullback, part=None, loss_scale=1.0):
         self.measured = measured_variables(split, weighting)
+        self.groups = parameter_groups(self.measured, weighting.groups)
         self.num_tasks = len(split.tasks)
         self.loss_scale = loss_scale
         self._split = split
+        self._is_grouped = weighting.groups != "model"
         self._of_features = weighting.measurement.gradients == "features"
         self._fraction = weighting.measurement.gramian_batch
         self._pullback, self._part = pullback, part
@@ -78,10 +83,23 @@ class TaskGradients:
         ]
 
     def gramian(self, blocks):
-        """Returns the inner products of the gradients, shape `(T, T)`."""
-        gramian = total_of([block.gramian(self.num_tasks) for block in blocks])
+        """Returns the inner products of the gradients.
+
+        They are of shape `(T, T)`, or `(K, T, T)` for `K` groups.
+        """
+        parts = [block.gramian(self.num_tasks) for block in blocks]
+        if self._is_grouped:
+            gramian = ops.stack(self._totals_of_groups(parts))
+        else:
+            gramian = total_of(parts)
         # The scale divides twice, since its square may leave float32.
         return gramian / self.loss_scale / self.loss_scale
+
+    def _totals_of_groups(self, parts):
+        return [
+            total_of([x for x, of in zip(parts, self.groups) if of == group])
+            for group in range(1 + max(self.groups))
+        ]
 
     def combined_features(self, combine):
         """Returns what `combine` makes of the `Block` of each boundary tensor.

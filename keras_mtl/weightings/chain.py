@@ -93,6 +93,10 @@ class Chain(Wrapper):
             weights = weights * weighting.head_weights()
         return weights
 
+    def weights_of_groups(self) -> Tensor:
+        last = self.weightings[-1]
+        return self.head_weights() * last.weights_of_groups()
+
     def combine(self, matrix: Tensor, weights: Tensor) -> Tensor:
         if self.is_linear:
             return ops.matmul(weights, matrix)

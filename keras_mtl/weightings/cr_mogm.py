@@ -69,11 +69,14 @@ class CRMOGM(Wrapper, GradientWeighting):
     ) -> None:
         weighting = WEIGHTINGS.get(weighting, "weighting")
         if not isinstance(weighting, GradientWeighting) or not (
-            weighting.is_linear and weighting.measurement.update_every == 1
+            weighting.is_linear
+            and weighting.groups == "model"
+            and weighting.measurement.update_every == 1
         ):
             raise ValueError(
                 "Expected `weighting` to be a gradient-balancing method whose "
-                "direction is a weighted sum, with `update_every=1`. "
+                "direction is a weighted sum of the gradients of the whole "
+                'model (groups="model"), with `update_every=1`. '
                 f"Received: weighting={weighting}"
             )
         measurement = weighting.measurement

@@ -68,6 +68,9 @@ class GradientWeighting(Weighting):
     # Whether the direction is the sum of the rows times the weights. If not,
     # the method overrides `combine`.
     is_linear = True
+    # Which shared variables are weighed together: "model", all of them. See
+    # `GroupedWeighting` for others.
+    groups = "model"
     implied_arguments = {**Weighting.implied_arguments, "rescale": None}
 
     def __init__(
@@ -139,7 +142,8 @@ class GradientWeighting(Weighting):
         if self.rescale != "sum":
             return weights
         norm = norm_of(weights, gramian)
-        norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+        squares = ops.diagonal(gramian, axis1=-2, axis2=-1)
+        norms = ops.sqrt(ops.relu(squares))
         parts = ops.sum(ops.abs(weights) * norms)
         known = ops.logical_and(norm > MIN_CANCELLATION * parts, norm > 0)
         factor = norm_of(ops.ones_like(weights), gramian)

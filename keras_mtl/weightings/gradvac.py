@@ -7,6 +7,7 @@ from keras_mtl.backend.compiling import compiled
 from keras_mtl.backend.numerics import Tensor
 from keras_mtl.backend.numerics import seed_generator
 from keras_mtl.weightings.gradient_weighting import GradientWeighting
+from keras_mtl.weightings.grouped import GroupedWeighting
 from keras_mtl.weightings.pcgrad import others_in_random_order
 from keras_mtl.weightings.registry import register
 
@@ -25,7 +26,7 @@ MIN_CANCELLATION = 1e-6
     year=2021,
     when="As pcgrad, for tasks that agree: acts if they agree less.",
 )
-class GradVac(GradientWeighting):
+class GradVac(GroupedWeighting):
     """Gradient Vaccine: brings cosines up to what they are on average.
 
     As in PCGrad, a copy of each task's gradient meets the gradients of the
@@ -38,15 +39,19 @@ class GradVac(GradientWeighting):
     A cosine with a zero gradient (a task without a label in the batch) changes
     no target. Targets above 0.99999 count as 0.99999.
 
-    The paper may split the model into groups of parameters with a direction
-    each; here the whole model is one group.
+    With `groups="layer"` or `"variable"`, each layer, or each variable, has
+    cosines and targets of its own, as in the paper's experiments ("all_layer"
+    and "all_matrix" there). The tasks meet in one order in all groups.
 
     Args:
         beta: Weight of the new cosine in the moving average, in [0, 1]. The
             default is that of LibMTL, with which targets follow the noise of
             the batches; the paper has 0.01 for its translations.
         seed: Integer or `None`.
-        **kwargs: See `GradientWeighting`.
+        groups: `"model"`, `"layer"` or `"variable"`: what is corrected
+            together.
+        **kwargs: See `GradientWeighting`; with groups, all shared variables are
+            measured in each step.
 
     Example:
 
@@ -62,16 +67,26 @@ class GradVac(GradientWeighting):
           equations 3 and 4.
     """
 
+    implied_arguments = {
+        **GradientWeighting.implied_arguments,
+        "groups": "model",
+    }
+
     def __init__(
-        self, beta: float = 0.5, seed: int | None = None, **kwargs: Any
+        self,
+        beta: float = 0.5,
+        seed: int | None = None,
+        groups: str = "model",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(groups, **kwargs)
         self.beta = checks.fraction("beta", beta)
         self.seed = checks.seed("seed", seed)
         self.seed_generator = seed_generator(self.seed)
 
     def build_state(self, num_tasks: int) -> None:
-        self.targets = self.add_state((num_tasks, num_tasks), name="targets")
+        shape = self.group_shape(num_tasks, num_tasks)
+        self.targets = self.add_state(shape, name="targets")
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
         order = others_in_random_order(self.num_tasks, self.seed_generator)
@@ -82,36 +97,42 @@ class GradVac(GradientWeighting):
 
 @compiled
 def _vaccinate(gramian, order, targets, beta):
-    """Returns the weights and the new targets of the cosines."""
-    num_tasks = gramian.shape[0]
-    norms = ops.sqrt(ops.relu(ops.diagonal(gramian)))
+    """Returns the weights and the new targets of the cosines.
+
+    The Gramian may be that of each group, of shape `(K, T, T)`.
+    """
+    num_tasks = gramian.shape[-1]
+    norms = ops.diagonal(gramian, axis1=-2, axis2=-1)
+    norms = ops.sqrt(ops.relu(norms))
 
     def step(i, state):
         coefficients, products, targets = state
         other = ops.take(order, i, axis=1)
         chosen = ops.one_hot(other, num_tasks, dtype="float32")
-        squared = ops.sum(coefficients * products, axis=1)
-        parts = ops.sum(ops.abs(coefficients) * norms, axis=1)
+        squared = ops.sum(coefficients * products, axis=-1)
+        parts = ops.abs(coefficients) * norms[..., None, :]
+        parts = ops.sum(parts, axis=-1)
         norm = ops.sqrt(ops.relu(squared))
-        other_norm = ops.take(norms, other)
+        other_norm = ops.take(norms, other, axis=-1)
         known = (norm > MIN_CANCELLATION**0.5 * parts) & (other_norm > 0)
         norm = ops.where(known, norm, 1.0)
         other_norm = ops.where(known, other_norm, 1.0)
-        product = ops.sum(chosen * products, axis=1)
+        product = ops.sum(chosen * products, axis=-1)
         cosine = ops.clip(product / norm / other_norm, -1.0, 1.0)
-        target = ops.sum(chosen * targets, axis=1)
+        target = ops.sum(chosen * targets, axis=-1)
         added = norm / other_norm * _correction(cosine, target)
-        added = ops.where(known, added, 0.0)[:, None]
+        added = ops.where(known, added, 0.0)[..., None]
         change = ops.where(known, beta * (cosine - target), 0.0)
         return (
             coefficients + added * chosen,
-            products + added * ops.take(gramian, other, axis=0),
-            targets + change[:, None] * chosen,
+            products + added * ops.take(gramian, other, axis=-2),
+            targets + change[..., None] * chosen,
         )
 
-    first = (ops.eye(num_tasks), gramian, targets)
+    own = ops.broadcast_to(ops.eye(num_tasks), gramian.shape)
+    first = (own, gramian, targets)
     coefficients, _, targets = ops.fori_loop(0, num_tasks - 1, step, first)
-    return ops.sum(coefficients, axis=0), targets
+    return ops.sum(coefficients, axis=-2), targets
 
 
 def _correction(cosine, target):

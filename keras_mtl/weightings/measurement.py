@@ -75,8 +75,8 @@ class Measurement:
         """Returns the factor, at most 1, that clips the direction.
 
         Args:
-            weights: Float tensor of shape `(T,)`.
-            gramian: Float tensor of shape `(T, T)`.
+            weights: As of `norm_of`.
+            gramian: As of `norm_of`.
 
         Returns:
             Float32 scalar.
@@ -90,8 +90,9 @@ def norm_of(weights: Tensor, gramian: Tensor) -> Tensor:
     """Returns the norm of the sum of the gradients times the weights.
 
     Args:
-        weights: Float tensor of shape `(T,)`.
-        gramian: Float tensor of shape `(T, T)`.
+        weights: Float tensor of shape `(T,)`, or `(K, T)` for groups of
+            variables.
+        gramian: Float tensor of shape `(T, T)`, or `(K, T, T)`.
 
     Returns:
         Float32 scalar.
@@ -102,7 +103,7 @@ def norm_of(weights: Tensor, gramian: Tensor) -> Tensor:
     parts = weights * norms
     longest = ops.max(ops.abs(parts))
     unit = parts / ops.where(longest > 0, longest, 1.0)
-    squared = ops.sum(unit * ops.matmul(cosines, unit))
+    squared = ops.sum(unit[..., None] * cosines * unit[..., None, :])
     return ops.sqrt(ops.maximum(squared, 0.0)) * longest
 
 

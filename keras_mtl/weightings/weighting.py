@@ -381,13 +381,18 @@ class Weighting(keras.layers.Layer):
             )
         if not self.needs_gradients:
             return
-        if gramian is None or tuple(gramian.shape) != (tasks, tasks):
-            received = None if gramian is None else tuple(gramian.shape)
+        received = None if gramian is None else tuple(gramian.shape)
+        expected = self._gramian_shapes()
+        if received not in expected:
             raise ValueError(
-                f"Expected `gramian` of shape ({tasks}, {tasks}), the inner "
+                f"Expected `gramian` of shape {expected[0]}, the inner "
                 "products of the task gradients. "
                 f"Received: gramian.shape={received}"
             )
+
+    def _gramian_shapes(self):
+        """Lists the shapes that the Gramian may have."""
+        return [(self.num_tasks, self.num_tasks)]
 
 
 def _as_tensor(name, value):

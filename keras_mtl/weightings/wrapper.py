@@ -84,6 +84,10 @@ class Wrapper(Weighting):
     weigh_heads = Forwarded(_of_last)
     is_linear = Forwarded(_of_last)
     is_due = Forwarded(_of_last)
+    groups = Forwarded(_of_last)
+    num_groups = Forwarded(_of_last)
+    weights_of_groups = Forwarded(_of_last)
+    _gramian_shapes = Forwarded(_of_last)
     combine = Forwarded(_of_last)
 
     aggregate = GradientWeighting.aggregate
@@ -92,6 +96,15 @@ class Wrapper(Weighting):
     def _parts(self) -> list[Weighting]:
         """Lists the weightings inside, in the order of their calls."""
         raise NotImplementedError
+
+    def build(
+        self, losses_shape: tuple, gramian_shape: tuple | None = None
+    ) -> None:
+        last = self._parts()[-1]
+        if last.needs_gradients and not last.built:
+            # It may depend on the number of groups.
+            last.build(losses_shape, gramian_shape)
+        super().build(losses_shape, gramian_shape)
 
     def build_state(self, num_tasks: int) -> None:
         for weighting in self._parts():

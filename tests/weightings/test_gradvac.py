@@ -14,9 +14,10 @@ pytestmark = pytest.mark.quick_on_torch
 
 def jacobians(num_tasks, steps=20, size=6, agreement=0.5):
     rng = np.random.default_rng(0)
-    common = agreement * rng.normal(size=(steps, 1, size))
-    own = rng.normal(size=(steps, num_tasks, size))
-    scales = np.exp(rng.normal(size=(steps, num_tasks, 1)))
+    size = np.atleast_1d(size)
+    common = agreement * rng.normal(size=(steps, 1, *size))
+    own = rng.normal(size=(steps, num_tasks, *size))
+    scales = np.exp(rng.normal(size=(steps, num_tasks, *size[:-1], 1)))
     return ((common + own) * scales).astype("float32")
 
 
@@ -149,3 +150,28 @@ def test_agrees_with_torchjd():
             theirs(torch.tensor(gramian)),
             rtol=1e-4,
         )
+
+
+def test_groups_are_corrected_apart():
+    weighting = GradVac(groups="layer")
+    weighting.build((2,), (3, 2, 2))
+    alone = [GradVac() for _ in range(3)]
+    for parts in jacobians(2, steps=30, size=(3, 6)):
+        losses = np.ones(2, "float32")
+        gramians = np.einsum("ikp,jkp->kij", parts, parts)
+        call(weighting, losses, gramians)
+        expected = [
+            call(one, losses, gramian) for one, gramian in zip(alone, gramians)
+        ]
+        np.testing.assert_allclose(
+            np.array(weighting.weights_of_groups()), expected, rtol=1e-4
+        )
+
+
+def test_one_group_is_what_it_was_in_files():
+    config = GradVac().get_config()
+    assert "groups" not in config
+    assert GradVac.from_config(config).groups == "model"
+    weighting = GradVac()
+    weighting.build((3,))
+    assert weighting.targets.shape == (3, 3)
