@@ -60,6 +60,7 @@ from keras_mtl.weightings.modo import MoDo
 from keras_mtl.weightings.cr_mogm import CRMOGM
 from keras_mtl.weightings.pcd import PCD
 from keras_mtl.weightings.gcs import GCS
+from keras_mtl.weightings.metabalance import MetaBalance
 # isort: on
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "MGDA",
     "Mean",
     "Measurement",
+    "MetaBalance",
     "MoCo",
     "MoDo",
     "NTKMTL",

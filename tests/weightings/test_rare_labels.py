@@ -18,6 +18,7 @@ EXCEPTIONS = {
     "krum": "it gives all weight to one or two tasks",
     "pcd": "the first task is the main one",
     "gcs": "the first task is the main one",
+    "metabalance": "the first task is the main one",
     "pbi": "its weights turn with the smallest difference of the losses",
     "igb_v2": "its first weights are random",
     "random": "its weights do not depend on the tasks",
