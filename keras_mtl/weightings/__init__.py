@@ -47,6 +47,7 @@ from keras_mtl.weightings.pivrg import PIVRG
 from keras_mtl.weightings.aligned_mtl import AlignedMTL
 from keras_mtl.weightings.config import ConFIG
 from keras_mtl.weightings.ntkmtl import NTKMTL
+from keras_mtl.weightings.lr_annealing import LRAnnealing
 from keras_mtl.weightings.db_mtl import DBMTL
 from keras_mtl.weightings.excess_mtl import ExcessMTL
 from keras_mtl.weightings.pcgrad import PCGrad
@@ -93,6 +94,7 @@ __all__ = [
     "IMTLL",
     "Krum",
     "LDCMTL",
+    "LRAnnealing",
     "MGDA",
     "Mean",
     "Measurement",
