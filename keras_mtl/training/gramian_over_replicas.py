@@ -26,7 +26,7 @@ def blocks_and_gramian(tasks, weighting):
     # inside of a branch would deadlock.
     due = weighting.is_due()
     which = _features_if_due if of_features else _parameters_if_due
-    return None, ops.where(due, which(tasks, due), ops.eye(tasks.num_tasks))
+    return None, ops.where(due, which(tasks, due), tasks.stand_in)
 
 
 def _of_features(tasks):
@@ -46,7 +46,7 @@ def _features_if_due(tasks, due):
     part = ops.cond(
         due,
         lambda: tasks.gramian(tasks.jacobian()),
-        lambda: ops.zeros((tasks.num_tasks, tasks.num_tasks)),
+        lambda: ops.zeros_like(tasks.stand_in),
     )
     return replicas.total(part)
 

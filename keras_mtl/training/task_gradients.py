@@ -39,6 +39,7 @@ class TaskGradients:
         self.loss_scale = loss_scale
         self._split = split
         self._is_grouped = weighting.groups != "model"
+        self._num_parts = weighting.num_parts
         self._of_features = weighting.measurement.gradients == "features"
         self._fraction = weighting.measurement.gramian_batch
         self._pullback, self._part = pullback, part
@@ -66,12 +67,7 @@ class TaskGradients:
     def jacobian(self):
         """Returns the gradients that are compared, by tensor, as `Block`s."""
         if self._of_features:
-            return [
-                self._feature_block(
-                    _part_of_rows(rows, self._fraction, self._growth)
-                )
-                for rows in self._of_boundary()
-            ]
+            return [*map(self._feature_block, self._compared_features())]
         pullback, cotangents = self._pullback, self._cotangents
         if self._part is not None:
             pullback = self._part
@@ -85,11 +81,14 @@ class TaskGradients:
     def gramian(self, blocks):
         """Returns the inner products of the gradients.
 
-        They are of shape `(T, T)`, or `(K, T, T)` for `K` groups.
+        They are of shape `(T, T)`, or `(K, T, T)` for `K` groups of variables
+        or parts of the batch.
         """
         parts = [block.gramian(self.num_tasks) for block in blocks]
         if self._is_grouped:
             gramian = ops.stack(self._totals_of_groups(parts))
+        elif self._num_parts > 1:
+            gramian = ops.stack(self._gramians_of_parts())
         else:
             gramian = total_of(parts)
         # The scale divides twice, since its square may leave float32.
@@ -100,6 +99,28 @@ class TaskGradients:
             total_of([x for x, of in zip(parts, self.groups) if of == group])
             for group in range(1 + max(self.groups))
         ]
+
+    def _gramians_of_parts(self):
+        features = self._compared_features()
+        return [
+            total_of(
+                [
+                    self._feature_block(
+                        _nth_part(rows, n, self._num_parts)
+                    ).gramian(self.num_tasks)
+                    for rows in features
+                ]
+            )
+            for n in range(self._num_parts)
+        ]
+
+    @property
+    def stand_in(self):
+        """What takes the place of the Gramian where it is not computed."""
+        identity = ops.eye(self.num_tasks)
+        if self._num_parts == 1:
+            return identity
+        return ops.stack([identity] * self._num_parts)
 
     def combined_features(self, combine):
         """Returns what `combine` makes of the `Block` of each boundary tensor.
@@ -134,6 +155,13 @@ class TaskGradients:
 
     def _feature_block(self, rows):
         return (FusedBlock if self._pullback.is_fused else Block)(rows)
+
+    def _compared_features(self):
+        """Lists the rows of which the Gramian is made, by boundary tensor."""
+        return [
+            _part_of_rows(rows, self._fraction, self._growth)
+            for rows in self._of_boundary()
+        ]
 
     def _of_boundary(self):
         """Lists the rows of each boundary tensor, one for each task."""
@@ -170,6 +198,18 @@ def _part_of_rows(rows, fraction, growth):
     if fraction == 1:
         return rows
     return [scaled(part, growth) for part in part_of_batch(rows, fraction)]
+
+
+def _nth_part(rows, n, number):
+    """Returns one of several parts of the batch, of equal size but the last."""
+    given = [row for row in rows if row is not None]
+    if not given:
+        return rows
+    size = ops.shape(given[0])[0]
+    part = (size + number - 1) // number
+    return [
+        None if row is None else row[n * part : (n + 1) * part] for row in rows
+    ]
 
 
 def _growth(tensors, fraction):

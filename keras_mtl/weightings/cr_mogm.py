@@ -71,12 +71,14 @@ class CRMOGM(Wrapper, GradientWeighting):
         if not isinstance(weighting, GradientWeighting) or not (
             weighting.is_linear
             and weighting.groups == "model"
+            and weighting.num_parts == 1
             and weighting.measurement.update_every == 1
         ):
             raise ValueError(
                 "Expected `weighting` to be a gradient-balancing method whose "
                 "direction is a weighted sum of the gradients of the whole "
-                'model (groups="model"), with `update_every=1`. '
+                'model (groups="model") and the whole batch, with '
+                "`update_every=1`. "
                 f"Received: weighting={weighting}"
             )
         measurement = weighting.measurement

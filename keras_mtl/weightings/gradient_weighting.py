@@ -71,6 +71,8 @@ class GradientWeighting(Weighting):
     # Which shared variables are weighed together: "model", all of them. See
     # `GroupedWeighting` for others.
     groups = "model"
+    # In how many parts of the batch the gradients of features are compared.
+    num_parts = 1
     implied_arguments = {**Weighting.implied_arguments, "rescale": None}
 
     def __init__(

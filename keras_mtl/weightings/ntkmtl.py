@@ -29,9 +29,13 @@ class NTKMTL(GradientWeighting):
     direction is then clipped to the norm `max_norm`, which it nearly always
     has, so that the length of a step follows the learning rate alone.
 
-    This is the paper's method with n = 1, that of its comparisons. With n > 1
-    parts of the batch, and with features in their place (NTKMTL-SR), it is not
-    here: `gradients="features"` takes the kernel of the features for n = 1.
+    This is the paper's method with n = 1, that of its comparisons. NTKMTL-SR
+    has the kernel of the features for n parts of the batch, and the largest
+    eigenvalue of it in the place of the squared norm. An example changes its
+    own features alone, so that this is the largest of the squared norms of the
+    parts: `NTKMTL(gradients="features", parts=4, weigh_heads=True,
+    max_norm=None)` is the official code of NTKMTL-SR, times T. Parts are of
+    equal size; what is left for the last one counts less.
 
     A task whose gradient is zero is left out; `T` is the number of the others.
 
@@ -40,6 +44,8 @@ class NTKMTL(GradientWeighting):
         max_norm: Largest norm of the direction on the shared variables, or
             `None`. By default 1, that of the official code, as is the factor T,
             which is for the sum of the losses; with `rescale="sum"` `None`.
+        parts: Number n of the parts of the batch, 1 with
+            `gradients="parameters"`.
         **kwargs: See `GradientWeighting`.
 
     Example:
@@ -53,18 +59,39 @@ class NTKMTL(GradientWeighting):
           NTKMTL, and `methods/weight_methods.py` of its official code.
     """
 
+    implied_arguments = {**GradientWeighting.implied_arguments, "parts": 1}
+
     def __init__(
         self,
         exponent: float = 0.5,
         max_norm: float | str | None = "auto",
+        parts: int = 1,
         **kwargs: Any,
     ) -> None:
         bound: Any = default_max_norm(max_norm, kwargs.get("rescale"))
         super().__init__(max_norm=bound, **kwargs)
         self.exponent = checks.fraction("exponent", exponent)
+        self.parts = checks.positive_integer("parts", parts)
+        if parts > 1 and self.measurement.gradients != "features":
+            raise ValueError(
+                "Expected `parts` to be 1 for gradients of parameters, which "
+                'would be measured for each part; gradients="features" takes '
+                f"parts. Received: parts={parts}"
+            )
+
+    @property
+    def num_parts(self) -> int:
+        return self.parts
+
+    def _gramian_shapes(self):
+        of_batch = super()._gramian_shapes()
+        of_parts = [(self.parts, *shape) for shape in of_batch]
+        return of_batch if self.parts == 1 else of_parts + of_batch
 
     def compute_weights(self, losses: Tensor, gramian: Tensor) -> Tensor:
-        squares = ops.diagonal(gramian)
+        squares = ops.diagonal(gramian, axis1=-2, axis2=-1)
+        if len(squares.shape) == 2:
+            squares = ops.max(squares, axis=0)
         present = squares > 0
         count = ops.sum(ops.cast(present, "float32"))
         # The squares are in units of the largest one: their sum may overflow.

@@ -85,6 +85,7 @@ class Wrapper(Weighting):
     is_linear = Forwarded(_of_last)
     is_due = Forwarded(_of_last)
     groups = Forwarded(_of_last)
+    num_parts = Forwarded(_of_last)
     num_groups = Forwarded(_of_last)
     weights_of_groups = Forwarded(_of_last)
     _gramian_shapes = Forwarded(_of_last)
