@@ -65,12 +65,13 @@ class MetaBalance(MainTaskWeighting, GroupedWeighting):
         **kwargs: Any,
     ) -> None:
         if groups is None:
-            told_apart = {"gradients": "parameters", "shared": "auto"}
-            told_apart |= {"update_every": 1, "gramian_batch": 1}
-            is_plain = all(
-                kwargs.get(name, value) == value
-                for name, value in told_apart.items()
-            )
+            measured = {
+                "gradients": "parameters",
+                "shared": "auto",
+                "update_every": 1,
+                "gramian_batch": 1.0,
+            }
+            is_plain = {**measured, **kwargs}.items() >= measured.items()
             groups = "layer" if is_plain else "model"
         super().__init__(main, groups=groups, **kwargs)
         self.relax_factor = checks.fraction("relax_factor", relax_factor)
