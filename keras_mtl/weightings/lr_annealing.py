@@ -24,7 +24,8 @@ class LRAnnealing(GradientWeighting):
 
     λ_i ← α λ_i + (1 - α) Σ_j ‖g_j‖ / ‖g_i‖, from λ = 1 on: on average, the
     gradients of all terms, the residual and the conditions, come to one length.
-    The terms multiply their losses, so that they act on all parameters.
+    The weights multiply the losses, so that they act on all parameters; those
+    of T gradients of one length come to T.
 
     This is the form of 2023, by norms. That of 2021 (Wang, Teng and Perdikaris)
     divides the largest entry of the residual's gradient by the mean absolute
