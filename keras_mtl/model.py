@@ -35,9 +35,9 @@ from keras_mtl.training.graph_arguments import check_is_graph
 from keras_mtl.training.kept_functions import KeptFunctions
 from keras_mtl.training.measured_variables import measured_variables
 from keras_mtl.training.measured_variables import warn_of_unseen_conflicts
+from keras_mtl.training.parameter_groups import shapes_for
 from keras_mtl.training.parameters_by_task import parameters_by_task
 from keras_mtl.training.parameters_by_task import table_of_parameters
-from keras_mtl.training.parameter_groups import shapes_for
 from keras_mtl.training.progress import with_progress
 from keras_mtl.training.running_step import RunningStep
 from keras_mtl.training.running_step import in_test_step
