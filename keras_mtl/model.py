@@ -32,6 +32,7 @@ from keras_mtl.training.gramian import TaskGramian
 from keras_mtl.training.graph import GraphSplit
 from keras_mtl.training.graph import split_of
 from keras_mtl.training.graph_arguments import check_is_graph
+from keras_mtl.training.graph_arguments import graph_of
 from keras_mtl.training.kept_functions import KeptFunctions
 from keras_mtl.training.measured_variables import measured_variables
 from keras_mtl.training.measured_variables import warn_of_unseen_conflicts
@@ -133,6 +134,37 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         for name, decorate in decorators.items():
             if name in vars(cls):
                 setattr(cls, name, decorate(vars(cls)[name]))
+
+    @classmethod
+    def from_model(cls, model: keras.Model) -> "MultiTaskModel":
+        """Makes a model of an existing Functional model.
+
+        It has the same layers, and so the same weights: what trains one of the
+        models trains the other. Only the graph is taken over. The new model has
+        to be compiled, and what a subclass of `keras.Model` does beside the
+        graph is refused.
+
+        Args:
+            model: Functional `keras.Model` with two or more outputs, such as
+                one that was loaded from a `.keras` file. Outputs in a list are
+                named by their layers.
+
+        Returns:
+            A `MultiTaskModel` with the name, inputs and outputs of `model`.
+
+        Raises:
+            ValueError: If the model is not Functional, has one output, or its
+                class overrides `call`, a step, or a loss.
+
+        Example:
+
+        ```python
+        model = keras.models.load_model("scene.keras")
+        model = keras_mtl.MultiTaskModel.from_model(model)
+        model.compile("adam", loss=..., weighting="nash_mtl")
+        ```
+        """
+        return cls(*graph_of(model, MultiTaskModel), name=model.name)
 
     # Compilation
 

@@ -2,6 +2,18 @@
 
 import keras
 
+from keras_mtl.backend.keras_internals import Functional
+
+# What a class of the user's own does with the graph, or in place of it.
+BEHAVIOUR = (
+    "call",
+    "train_step",
+    "test_step",
+    "predict_step",
+    "compute_loss",
+    "compute_metrics",
+)
+
 
 def check_is_graph(inputs, outputs):
     """Raises an error if a model cannot be made of `inputs` and `outputs`.
@@ -65,9 +77,76 @@ def _advice_on_model(model):
             "`x = keras.Input(...)` and layers called on it. "
         )
     if isinstance(outputs, dict):
-        return "Type `keras_mtl.MultiTaskModel(model.input, model.output)`. "
+        return "Type `keras_mtl.MultiTaskModel.from_model(model)`. "
     names = ", ".join(
         f'"{name}": model.outputs[{i}]'
         for i, name in enumerate(model.output_names)
     )
     return f"Type `keras_mtl.MultiTaskModel(model.input, {{{names}}})`. "
+
+
+def graph_of(model, kind):
+    """Returns the inputs and the outputs of an existing model.
+
+    Args:
+        model: Functional model.
+        kind: Class that is made of the graph; what it does itself is no loss.
+
+    Raises:
+        ValueError: If the model has no graph with several outputs, or its class
+            does what the graph does not show.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "Expected a Functional `keras.Model`. Type `keras_mtl."
+            "MultiTaskModel.from_model(model)`. Received: "
+            f"{model!r} of type {type(model)}"
+        )
+    if not isinstance(model, Functional):
+        raise ValueError(
+            "Expected a Functional model, whose graph has an output for each "
+            f"task. Received: the {_kind_of(model)} {model.name!r}. "
+            f"{_advice_without_graph(model)}"
+        )
+    own = [name for name in BEHAVIOUR if _is_own(model, name, kind)]
+    if own:
+        raise ValueError(
+            "Expected a model that is no more than its graph, of which the "
+            "new model is made. Received: a "
+            f"{type(model).__name__}, whose class overrides {own}. Derive that "
+            "class from `keras_mtl.MultiTaskModel` instead of `keras.Model`."
+        )
+    if len(model.outputs) < 2:
+        raise ValueError(
+            "Expected a model with two or more outputs, one for each task. "
+            f"Received: {model.name!r} with the output "
+            f"{list(model.output_names)}. Put a head for each task on it: "
+            "`keras_mtl.MultiTaskModel(model.input, "
+            '{"first": Dense(1)(model.output), "second": ...})`.'
+        )
+    return model.input, model.output
+
+
+def _kind_of(model):
+    if isinstance(model, keras.Sequential):
+        return "Sequential model"
+    return f"subclassed model {type(model).__name__}"
+
+
+def _advice_without_graph(model):
+    if isinstance(model, keras.Sequential):
+        return (
+            "It has one output: call it as a layer, `features = model(inputs)`,"
+            " and put a head for each task on the features."
+        )
+    return (
+        "Call it on `inputs = keras.Input(...)`, and make a model of what it "
+        "returns: `keras_mtl.MultiTaskModel(inputs, model(inputs))`."
+    )
+
+
+def _is_own(model, name, kind):
+    """Whether the class of a model has another method than Keras's or ours."""
+    method = getattr(type(model), name)
+    known = [getattr(cls, name) for cls in (Functional, kind)]
+    return all(method is not other for other in known)
