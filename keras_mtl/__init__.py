@@ -4,6 +4,7 @@ from keras_mtl import agents
 from keras_mtl import architectures
 from keras_mtl import callbacks
 from keras_mtl import datasets
+from keras_mtl import losses
 from keras_mtl import metrics
 from keras_mtl import models
 from keras_mtl import plots
@@ -23,6 +24,7 @@ __all__ = [
     "benchmark",
     "callbacks",
     "datasets",
+    "losses",
     "metrics",
     "models",
     "plots",
@@ -36,8 +38,16 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Says where a class is that was looked for in the package itself."""
     hint = ""
-    modules = weightings, callbacks, metrics, selection, architectures, models
-    for module in (*modules, agents):
+    for module in (
+        weightings,
+        callbacks,
+        losses,
+        metrics,
+        selection,
+        architectures,
+        models,
+        agents,
+    ):
         if name in module.__all__:
             hint = f". Type {module.__name__}.{name}"
     raise AttributeError(f"module 'keras_mtl' has no attribute {name!r}{hint}")

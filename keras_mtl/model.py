@@ -69,6 +69,9 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     `keras.callbacks.TerminateOnNaN` stops it), and a warning at the end of the
     epoch names the task.
 
+    A task whose output is its loss, such as a Kullback-Leibler term, has no
+    labels: `loss={"kl": keras_mtl.losses.OutputIsLoss(), ...}`.
+
     A step that a `LossScaleOptimizer` skips, as float16 has by default, changes
     no state of the weighting either, also where the losses are finite and only
     their gradients overflow. With bfloat16, Keras uses none unless you wrap the
@@ -453,7 +456,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     def gramian(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         gradients: str = "parameters",
         shared: Any = "auto",
@@ -467,7 +470,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
 
         Args:
             x: Inputs of the batch, as of `train_on_batch`.
-            y: Labels of the batch, with NaN where they are missing.
+            y: Labels of the batch, with NaN where they are missing; `None` if
+                no task has any.
             sample_weight: As of `train_on_batch`.
             gradients: `"parameters"` or `"features"`, as of
                 `keras_mtl.weightings.GradientWeighting`.
@@ -719,10 +723,11 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         losses = self._task_losses
-        y = {**dict.fromkeys(self.output_keys), **losses.labels(y)}
+        y_pred = losses.predictions(y_pred)
+        y = losses.with_stand_ins(losses.labels(y), y_pred)
         self._compile_metrics.update_state(
-            y,
-            losses.predictions(y_pred),
+            {**dict.fromkeys(self.output_keys), **y},
+            y_pred,
             losses.sample_weights(sample_weight),
         )
         return self.get_metrics_result()

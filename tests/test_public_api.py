@@ -35,6 +35,7 @@ PACKAGES = (
     "keras_mtl.callbacks",
     "keras_mtl.cli",
     "keras_mtl.datasets",
+    "keras_mtl.losses",
     "keras_mtl.metrics",
     "keras_mtl.models",
     "keras_mtl.plots",

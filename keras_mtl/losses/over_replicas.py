@@ -36,6 +36,12 @@ def loss_parts(task, loss, y_true, y_pred, sample_weight, may_miss):
             '`__call__`, and has a reduction, such as "mean". '
             f"Received: {loss} with reduction={loss.reduction!r}"
         )
+    if not len(y_pred.shape):
+        raise ValueError(
+            f"With several replicas, the loss of task {task!r} is a mean over "
+            "the examples of all: expected an output with one loss per "
+            "example, of shape (batch,). Received: a scalar"
+        )
     present = None
     if may_miss:
         y_true, present = missing_labels.split_missing(y_true, y_pred)

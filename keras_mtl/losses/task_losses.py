@@ -9,6 +9,7 @@ from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
 from keras_mtl.losses import missing_labels
 from keras_mtl.losses import over_replicas
 from keras_mtl.losses.by_output import by_output
+from keras_mtl.losses.output_is_loss import needs_labels
 from keras_mtl.metrics.task_means import TaskMeans
 
 
@@ -26,6 +27,8 @@ class TaskLosses:
 
     Attributes:
         tasks: List of the names of the tasks.
+        labelled_tasks: List of those that have labels: the output of the others
+            is their loss.
         means: `TaskMeans` of the losses in the present epoch.
         complete: Set of the tasks in whose training labels none is missing, or
             `None` while no labels have been seen.
@@ -38,6 +41,7 @@ class TaskLosses:
         output_keys: Sequence[str],
     ):
         self.tasks = list(losses)
+        self.labelled_tasks = [t for t in losses if needs_labels(losses[t])]
         self.means = TaskMeans([f"{task}_loss" for task in self.tasks])
         self.complete = None
         self._losses = losses
@@ -115,7 +119,8 @@ class TaskLosses:
         plain Keras, a last batch that is smaller counts as much as the others.
         """
         loss = self._resolve(task, y_true, y_pred)
-        count = y_pred.shape[0]
+        # An output that is the loss may be a scalar.
+        count = y_pred.shape[0] if len(y_pred.shape) else None
         known, present = y_true, None
         if may_miss:
             known, present = missing_labels.split_missing(y_true, y_pred)
@@ -135,6 +140,8 @@ class TaskLosses:
     def labels(self, y: Any, what: str = "labels") -> dict[str, Any]:
         """Returns the labels as a dict, which has those of all tasks.
 
+        Tasks whose output is their loss may have none.
+
         Args:
             y: Labels, dict of output name to tensor or list with one per
                 output.
@@ -144,10 +151,13 @@ class TaskLosses:
             ValueError: If those of a task are missing, or some are of no
                 output.
         """
+        if y is None and not self.labelled_tasks:
+            return {}
         names = self._output_keys
-        if isinstance(y, (list, tuple)) and len(y) == len(self.tasks):
+        for tasks in (self.labelled_tasks, self.tasks):
             # Keras, too, takes a list without entries for untrained outputs.
-            names = [name for name in names if name in self.tasks]
+            if isinstance(y, (list, tuple)) and len(y) == len(tasks):
+                names = [name for name in self._output_keys if name in tasks]
         y = by_output(what, y, names)
         unknown = [name for name in y if name not in self._output_keys]
         if unknown:
@@ -156,14 +166,22 @@ class TaskLosses:
                 f"{subject} keys that are no output: {unknown}. The outputs "
                 f"are {self._output_keys}. Received: {list(y)}"
             )
-        missing = [task for task in self.tasks if y.get(task) is None]
+        tasks = list(self.labelled_tasks)
+        missing = [task for task in tasks if y.get(task) is None]
         if missing:
             raise ValueError(
-                f"Expected {what} for all tasks: {list(self.tasks)}. Missing: "
-                f"{missing}. Received: {list(y)}. Labels that only some "
+                f"Expected {what} for all tasks: {tasks}. Missing: {missing}. "
+                f"Received: {list(y)}. Labels that only some "
                 "samples have are NaN where they are missing."
             )
         return y
+
+    def with_stand_ins(
+        self, y: dict[str, Any], y_pred: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Returns labels in which zeros stand for those that no task needs."""
+        absent = [task for task in self.tasks if y.get(task) is None]
+        return {**y, **{task: ops.zeros_like(y_pred[task]) for task in absent}}
 
     def predictions(self, y_pred: Any) -> dict[str, Any]:
         """Returns the outputs of the model as a dict."""
@@ -187,7 +205,9 @@ class TaskLosses:
         """Returns a list of the task losses and one of their weights."""
         y_pred = self.predictions(y_pred)
         weights = self.sample_weights(sample_weight)
-        complete = (self.complete or ()) if training else ()
+        complete = set((self.complete or ()) if training else ())
+        complete |= {task for task in self.tasks if y.get(task) is None}
+        y = self.with_stand_ins(y, y_pred)
         batches = [
             (task, y[task], y_pred[task], weights[task], task not in complete)
             for task in self.tasks

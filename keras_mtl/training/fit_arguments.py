@@ -95,7 +95,7 @@ def check_validation_data(model, data):
         losses.sample_weights(sample_weight)
     except ValueError as error:
         what = str(error).rstrip(".")
-        labels = ", ".join(f'"{task}": ...' for task in losses.tasks)
+        labels = ", ".join(f'"{task}": ...' for task in losses.labelled_tasks)
         raise ValueError(
             f"{what}. Type `validation_data=(x, {{{labels}}})`."
         ) from None
