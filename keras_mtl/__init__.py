@@ -4,6 +4,7 @@ from keras_mtl import agents
 from keras_mtl import architectures
 from keras_mtl import callbacks
 from keras_mtl import datasets
+from keras_mtl import loops
 from keras_mtl import losses
 from keras_mtl import metrics
 from keras_mtl import models
@@ -24,6 +25,7 @@ __all__ = [
     "benchmark",
     "callbacks",
     "datasets",
+    "loops",
     "losses",
     "metrics",
     "models",

@@ -46,6 +46,8 @@ class GraphSplit:
         written: List of the variables to which a forward pass was seen to
             write, `None` while it is not known.
         shared_variables: Trainable variables that two or more tasks reach.
+        compared_variables: Those on which gradients are compared unless a
+            weighting says otherwise: all of them.
         trunk_variables: Those of them that the trunk uses.
         cross_variables: Those of them that heads use, since a layer may be
             called in several heads.
@@ -55,6 +57,9 @@ class GraphSplit:
         boundary: Dict of key to the tasks whose heads take that tensor.
         layers: Dict of name to layer, all layers of the model.
     """
+
+    # Whether losses are all that is known, not the graph.
+    is_of_losses = False
 
     def __init__(
         self,
@@ -190,6 +195,7 @@ class GraphSplit:
                 (in_trunk if is_trunk else in_head).add(id(v))
         shared = [i for i in variables if len(reached[i]) > 1]
         self.shared_variables = [variables[i] for i in shared]
+        self.compared_variables = self.shared_variables
         self.trunk_variables = [variables[i] for i in shared if i in in_trunk]
         self.cross_variables = [variables[i] for i in shared if i in in_head]
         self.last_shared_variables = self.shared_variables

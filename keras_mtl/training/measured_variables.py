@@ -11,7 +11,7 @@ def measured_variables(split, weighting):
     """Returns the shared variables on which the gradients are compared.
 
     Args:
-        split: `GraphSplit`.
+        split: `GraphSplit` or `LossSplit`.
         weighting: `Weighting` with `needs_gradients`.
 
     Returns:
@@ -22,8 +22,8 @@ def measured_variables(split, weighting):
             do not exist or are not shared.
     """
     _check_is_shared(split, weighting)
-    if weighting.measurement.shared == "auto":
-        return split.shared_variables
+    if weighting.measurement.shared == "auto" or split.is_of_losses:
+        return split.compared_variables
     if weighting.measurement.shared == "last":
         return split.last_shared_variables
     chosen = set()
@@ -40,6 +40,9 @@ def _check_is_shared(split, weighting):
             f"tasks share. Received: the tasks {split.tasks}, which "
             f"{_what_is_shared(split)}"
         )
+    if split.is_of_losses:
+        split.check_measurement(weighting)
+        return
     if weighting.measurement.gradients == "features" and not split.boundary:
         raise ValueError(
             'gradients="features" needs a trunk that ends before the heads of '

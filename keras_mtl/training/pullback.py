@@ -43,6 +43,15 @@ class Pullback(abc.ABC):
         """Returns the gradients of a task's loss through its head alone."""
 
     @abc.abstractmethod
+    def weighted(self, weights, variables):
+        """Returns the gradients of the weighted sum of the losses by the heads.
+
+        Args:
+            weights: Tensor of shape `(T,)`.
+            variables: List of variables.
+        """
+
+    @abc.abstractmethod
     def penalty(self, variables):
         """Returns the gradients of regularizers and `add_loss`.
 
@@ -86,17 +95,18 @@ class RecordedPullback(Pullback):
         self._split = split
         self._values = values
         self._copies = copies
-        self._losses = {t: x * scale for t, x in zip(split.tasks, loss.losses)}
+        self._losses = dict(zip(split.tasks, loss.losses))
         self._loss = loss
-        self._penalty = None
-        if loss.penalty is not None:
-            self._penalty = loss.penalty * scale
+        self._scale = scale
+        self._rows = {}
 
     @abc.abstractmethod
     def gradients(self, targets, variables, cotangents=None):
         """Returns the gradients of the sum of targets times cotangents."""
 
     def heads(self):
+        if self._split.is_of_losses:
+            return {}, self._heads_of_losses()
         # No copy and no such variable belongs to two tasks, so that one
         # backward pass through all heads gives the gradients of each.
         own = self._split.head_variables
@@ -105,7 +115,7 @@ class RecordedPullback(Pullback):
         if not self._split.is_checked:
             foreign, _ = self._split.foreign(self._split.tasks)
         sources = [*self._copies.values(), *variables, *foreign]
-        gradients = iter(self.gradients([*self._losses.values()], sources))
+        gradients = iter(self._of_sum(sources))
         copies = {name: next(gradients) for name in self._copies}
         of_heads = {t: [next(gradients) for _ in own[t]] for t in own}
         if not self._split.is_checked:
@@ -131,13 +141,60 @@ class RecordedPullback(Pullback):
         return self.gradients(targets, variables, [*given.values()])
 
     def loss(self, task, variables):
-        return self.gradients([self._losses[task]], variables)
+        row = self._rows.get(task, {})
+        if all(id(v) in row for v in variables):
+            # What is kept here could not leave the memory elsewhere.
+            return [row.pop(id(v)) for v in variables]
+        return self._times([self._losses[task]], [self._scale], variables)
+
+    def weighted(self, weights, variables):
+        scales = [self._scale * weight for weight in ops.unstack(weights)]
+        return self._times([*self._losses.values()], scales, variables)
+
+    def _of_sum(self, variables):
+        """Returns the gradients of the sum of the losses."""
+        scales = [self._scale] * len(self._losses)
+        return self._times([*self._losses.values()], scales, variables)
+
+    def _times(self, targets, factors, variables):
+        """Returns the gradients of the sum of scalars times factors."""
+        cotangents = [
+            ops.cast(factor, target.dtype)
+            for factor, target in zip(factors, targets)
+        ]
+        return self.gradients(targets, variables, cotangents)
+
+    def _heads_of_losses(self):
+        """Returns the gradients of each task's own variables.
+
+        Without a graph, the gradients tell which variables are whose.
+        """
+        split = self._split
+        if split.keeps_rows or not split.is_sorted:
+            ids = list(map(id, split.variables))
+            rows = {
+                task: dict(zip(ids, self.loss(task, split.variables)))
+                for task in split.tasks
+            }
+            split.sort(
+                [
+                    {i for i in ids if row[i] is not None}
+                    for row in rows.values()
+                ]
+            )
+            self._rows = rows if split.keeps_rows else {}
+        own = split.head_variables
+        if split.keeps_rows:
+            return {task: self.loss(task, own[task]) for task in own}
+        variables = [v for task in own for v in own[task]]
+        gradients = iter(self._of_sum(variables))
+        return {task: [next(gradients) for _ in own[task]] for task in own}
 
     def penalty(self, variables):
-        if self._penalty is None:
+        if self._loss.penalty is None:
             return [None] * len(variables), {}
         sources = [*variables, *self._copies.values()]
-        gradients = self.gradients([self._penalty], sources)
+        gradients = self._times([self._loss.penalty], [self._scale], sources)
         copies = dict(zip(self._copies, gradients[len(variables) :]))
         return gradients[: len(variables)], copies
 

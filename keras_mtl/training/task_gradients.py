@@ -33,8 +33,6 @@ class TaskGradients:
     """
 
     def __init__(self, split, weighting, pullback, part=None, loss_scale=1.0):
-        self.measured = measured_variables(split, weighting)
-        self.groups = parameter_groups(self.measured, weighting.groups)
         self.num_tasks = len(split.tasks)
         self.loss_scale = loss_scale
         self._split = split
@@ -44,6 +42,9 @@ class TaskGradients:
         self._fraction = weighting.measurement.gramian_batch
         self._pullback, self._part = pullback, part
         copies, self.of_heads = pullback.heads()
+        # Without a graph, the split knows the shared variables only now.
+        self.measured = measured_variables(split, weighting)
+        self.groups = parameter_groups(self.measured, weighting.groups)
         self._cotangents = _by_task(split, copies)
         self._growth = 1.0
         if self._of_features:
@@ -147,10 +148,9 @@ class TaskGradients:
         trunk, cross = split.trunk_variables, split.cross_variables
         gradients = self._pullback.trunk(cotangents, trunk)
         gradients = dict(zip(map(id, trunk), gradients))
-        for i, task in enumerate(split.tasks if cross else []):
-            for v, g in zip(cross, self._pullback.loss(task, cross)):
-                weighted = scaled(g, weights[i])
-                gradients[id(v)] = total_of([gradients.get(id(v)), weighted])
+        if cross:
+            for v, g in zip(cross, self._pullback.weighted(weights, cross)):
+                gradients[id(v)] = total_of([gradients.get(id(v)), g])
         return gradients
 
     def _feature_block(self, rows):

@@ -156,7 +156,7 @@ class VariablesTrainer:
                 record,
             )
             pullback = self._pullback_class(split, values, copies, loss, scale)
-        pullback.use(self, record_of_pass)
+        pullback.use(record_of_pass, self.jit_compile)
         return ForwardPass(loss.losses, loss.total, y_pred, pullback)
 
     def _function_of_gradients(self, split, function, is_compiled):

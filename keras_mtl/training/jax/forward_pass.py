@@ -8,6 +8,7 @@ from jax import numpy as jnp
 from keras_mtl.backend.keras_internals import get_keras_mask
 from keras_mtl.backend.masks import with_mask
 from keras_mtl.training.jax.pullback import VjpPullback
+from keras_mtl.training.jax.pullback import vjp_of_losses
 from keras_mtl.training.jax.split_check import check_split
 from keras_mtl.training.split_call import call_heads
 from keras_mtl.training.split_call import call_trunk
@@ -56,8 +57,8 @@ class Pass:
             return self._run_heads(trainable, copies, added, offset, *passed)
 
         inputs = state.trainable, copies, trunk_added, jnp.zeros(())
-        (self.losses, added), pull_heads, rest = jax.vjp(
-            run_heads, *inputs, has_aux=True
+        (self.losses, added), pull_heads, rest = vjp_of_losses(
+            run_heads, *inputs
         )
         check_split(split, run_heads, inputs)
         self.y_pred, others, metrics = rest

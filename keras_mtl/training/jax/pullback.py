@@ -1,4 +1,6 @@
+import jax
 from jax import numpy as jnp
+from jax.interpreters import partial_eval
 
 from keras_mtl.training.pullback import Pullback
 
@@ -11,7 +13,8 @@ class VjpPullback(Pullback):
         variables: List of all trainable variables.
         trunk: Tuple of the pullback of the trunk, its outputs, a dict of key to
             tensor, and the list of the losses that its layers added.
-        heads: Tuple of the pullback of the heads, the losses, and the sum of
+        heads: Tuple of the pullback of the heads, which takes `None` for the
+            cotangent of a loss that does not count; the losses; and the sum of
             the losses that their layers added, or what an override of
             `compute_loss` returned.
         regularizers: Tuple of the pullback of the regularizers and their sum.
@@ -37,30 +40,47 @@ class VjpPullback(Pullback):
         self._pull_trunk, self._boundary, self._trunk_added = trunk
         self._pull_heads, self._losses, self._heads_added = heads
         self._pull_regularizers, self._regularization = regularizers
-        self._scale = scale
+        self.scale = scale
         self._is_overridden = is_overridden
+        self._rows = {}
 
     def heads(self):
-        gradients, copies = self._through_heads([1.0] * len(self._losses))
         own = self._split.head_variables
+        if self._split.is_of_losses and self._split.keeps_rows:
+            cross = self._split.cross_variables
+            rows = {t: self.loss(t, [*cross, *own[t]]) for t in own}
+            self._rows = {
+                t: dict(zip(map(id, cross), row)) for t, row in rows.items()
+            }
+            return {}, {t: rows[t][len(cross) :] for t in own}
+        gradients, copies = self._through_heads([1.0] * len(self._losses))
         return copies, {t: self._pick(gradients, own[t]) for t in own}
 
     def trunk(self, cotangents, variables):
+        if not variables:
+            return []
         return self._pick(self._through_trunk(cotangents), variables)
 
     def loss(self, task, variables):
-        one = [float(task == other) for other in self._split.tasks]
+        row = self._rows.get(task, {})
+        if all(id(v) in row for v in variables):
+            return [row[id(v)] for v in variables]
+        one = [1.0 if task == t else None for t in self._split.tasks]
         gradients, _ = self._through_heads(one)
+        return self._pick(gradients, variables)
+
+    def weighted(self, weights, variables):
+        gradients, _ = self._through_heads(list(weights))
         return self._pick(gradients, variables)
 
     def penalty(self, variables):
         parts, copies = [], {}
         if self._regularization is not None:
-            scale = _like(self._regularization, self._scale)
+            scale = _like(self._regularization, self.scale)
             parts += self._pull_regularizers(scale)
-        trunk_added = [self._scale] * len(self._trunk_added)
+        trunk_added = [self.scale] * len(self._trunk_added)
         if self._heads_added is not None:
-            gradients, copies, of_trunk, _ = self._through_penalty(self._scale)
+            gradients, copies, of_trunk, _ = self._through_penalty(self.scale)
             parts.append(gradients)
             trunk_added = of_trunk if self._is_overridden else trunk_added
         if trunk_added:
@@ -79,15 +99,17 @@ class VjpPullback(Pullback):
     def _pick(self, gradients, variables):
         return [gradients[self._places[id(v)]] for v in variables]
 
-    def _through_heads(self, losses):
-        losses = [jnp.float32(loss) * self._scale for loss in losses]
-        nothing = _like(self._heads_added, 0.0)
-        gradients, copies, _, _ = self._pull_heads((losses, nothing))
+    def _through_heads(self, factors):
+        cotangents = [
+            None if factor is None else _like(loss, factor * self.scale)
+            for loss, factor in zip(self._losses, factors)
+        ]
+        gradients, copies, _, _ = self._pull_heads((cotangents, None))
         return gradients, copies
 
     def _through_penalty(self, scale):
-        zeros = [jnp.float32(0.0)] * len(self._losses)
-        return self._pull_heads((zeros, _like(self._heads_added, scale)))
+        nothing = [None] * len(self._losses)
+        return self._pull_heads((nothing, _like(self._heads_added, scale)))
 
     def _through_trunk(self, cotangents, added=None):
         boundary = {
@@ -105,3 +127,69 @@ class VjpPullback(Pullback):
 def _like(reference, value):
     """Returns `value` as a cotangent of `reference`, which may be `None`."""
     return None if reference is None else jnp.asarray(value, reference.dtype)
+
+
+def vjp_of_losses(function, *inputs):
+    """Differentiates losses, and what is added to them.
+
+    Args:
+        function: Function of the inputs that returns `((losses, added), rest)`,
+            a list of scalars, a scalar or `None`, and what is not
+            differentiated.
+        *inputs: Nests of arrays.
+
+    Returns:
+        Tuple `((losses, added), pull, rest)`. The function `pull` takes
+        `(cotangents, cotangent)`, each `None` where it is zero, and returns the
+        gradients of the inputs.
+    """
+    (losses, added), pull, rest = jax.vjp(function, *inputs, has_aux=True)
+
+    def pull_all(cotangents):
+        of_losses, of_added = cotangents
+        of_losses = [
+            jnp.zeros_like(loss) if cotangent is None else cotangent
+            for loss, cotangent in zip(losses, of_losses)
+        ]
+        if added is not None and of_added is None:
+            of_added = jnp.zeros_like(added)
+        return pull((of_losses, of_added))
+
+    return (losses, added), pull_all, rest
+
+
+def transposes_of_losses(function, *inputs):
+    """Does what `vjp_of_losses` does, loss by loss.
+
+    What a loss does not depend on takes no part in its backward pass, which
+    matters where it is not cut off by a boundary.
+
+    Returns:
+        As `vjp_of_losses`, and a fourth entry: a list, for each loss, of a
+        Boolean for each leaf of the inputs, whether the loss depends on it.
+    """
+    (losses, added), linear, rest = jax.linearize(
+        function, *inputs, has_aux=True
+    )
+
+    def pull(cotangents):
+        given = [*cotangents[0], cotangents[1]]
+        places = [i for i, x in enumerate(given) if x is not None]
+
+        def chosen(*tangents):
+            of_losses, of_added = linear(*tangents)
+            outputs = [*of_losses, of_added]
+            return [outputs[i] for i in places]
+
+        transposed = jax.linear_transpose(chosen, *inputs)
+        return transposed([given[i] for i in places])
+
+    def tangents(*tangents):
+        return linear(*tangents)[0]
+
+    jaxpr = jax.make_jaxpr(tangents)(*inputs).jaxpr
+    reached = [
+        partial_eval.dce_jaxpr(jaxpr, [i == k for k in range(len(losses))])[1]
+        for i in range(len(losses))
+    ]
+    return (losses, added), pull, rest, reached

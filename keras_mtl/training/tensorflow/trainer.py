@@ -11,13 +11,15 @@ from keras_mtl.training.variables_step import VariablesTrainer
 class TapePullback(RecordedPullback):
     """The gradients of a pass that a `tf.GradientTape` has recorded."""
 
-    def use(self, model, tape):
+    def use(self, tape, is_fused):
         self._tape = tape
-        self.is_fused = model.jit_compile
+        self.is_fused = is_fused
 
     def gradients(self, targets, variables, cotangents=None):
         # The tape does not take a Keras variable in all modes, but its value.
-        sources = [getattr(v, "value", v) for v in variables]
+        sources = [
+            v.value if isinstance(v, keras.Variable) else v for v in variables
+        ]
         gradients = self._tape.gradient(targets, sources, cotangents)
         # The gradient of an embedding is sparse.
         return [g if g is None else tf.convert_to_tensor(g) for g in gradients]

@@ -14,12 +14,14 @@ from keras_mtl.training.variables_step import VariablesTrainer
 class AutogradPullback(RecordedPullback):
     """The gradients of a pass that PyTorch has recorded."""
 
-    def use(self, model, record_of_pass):
+    def use(self, record_of_pass, is_fused):
         # PyTorch keeps the record with the tensors themselves.
-        del model, record_of_pass
+        del record_of_pass, is_fused
 
     def gradients(self, targets, variables, cotangents=None):
-        sources = [getattr(v, "value", v) for v in variables]
+        sources = [
+            v.value if isinstance(v, keras.Variable) else v for v in variables
+        ]
         if cotangents is None:
             cotangents = [None] * len(targets)
         # A target may not depend on any variable, a frozen trunk's output say.
