@@ -15,9 +15,11 @@ from keras_mtl import weightings
 from keras_mtl.benchmarking import benchmark
 from keras_mtl.benchmarking import tune
 from keras_mtl.model import MultiTaskModel
+from keras_mtl.multi_loss_model import MultiLossModel
 from keras_mtl.version import __version__
 
 __all__ = [
+    "MultiLossModel",
     "MultiTaskModel",
     "__version__",
     "agents",

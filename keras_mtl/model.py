@@ -3,53 +3,35 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_mtl import weightings
 from keras_mtl.backend import replicas
 from keras_mtl.backend.keras_internals import DotNotTrackScope
 from keras_mtl.backend.keras_internals import Functional
-from keras_mtl.backend.keras_internals import SerializableDict
-from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
+from keras_mtl.balanced_model import BalancedModel
 from keras_mtl.datasets.shuffled_batches import ShuffledBatches
 from keras_mtl.losses import arguments as loss_arguments
 from keras_mtl.losses.present_label_metrics import PresentLabelMetrics
 from keras_mtl.losses.task_losses import TaskLosses
-from keras_mtl.metrics.task_means import TaskMeans
-from keras_mtl.saving import compile_config
 from keras_mtl.saving import exporting
-from keras_mtl.saving.checkpointing import Checkpointing
 from keras_mtl.saving.checkpointing import check_files
-from keras_mtl.saving.saved_state import SavedState
 from keras_mtl.selection.task_sampler import TaskSampler
 from keras_mtl.training import fit_arguments
 from keras_mtl.training import logs as training_logs
-from keras_mtl.training import of_backend
-from keras_mtl.training import overrides
 from keras_mtl.training import task_selection
 from keras_mtl.training.epoch_hooks import EpochHooks
-from keras_mtl.training.gramian import TaskGramian
 from keras_mtl.training.graph import GraphSplit
 from keras_mtl.training.graph import split_of
 from keras_mtl.training.graph_arguments import check_is_graph
 from keras_mtl.training.graph_arguments import graph_of
-from keras_mtl.training.kept_functions import KeptFunctions
-from keras_mtl.training.measured_variables import measured_variables
-from keras_mtl.training.measured_variables import warn_of_unseen_conflicts
-from keras_mtl.training.parameter_groups import shapes_for
 from keras_mtl.training.parameters_by_task import parameters_by_task
 from keras_mtl.training.parameters_by_task import table_of_parameters
 from keras_mtl.training.progress import with_progress
-from keras_mtl.training.running_step import RunningStep
-from keras_mtl.training.running_step import in_test_step
-from keras_mtl.training.running_step import in_train_step
 from keras_mtl.training.split_call import SplitCall
-
-BackendTrainer = of_backend("trainer").BackendTrainer
 
 
 @keras.saving.register_keras_serializable(package="keras_mtl")
-class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
+class MultiTaskModel(BalancedModel, Functional):
     """A Functional model with several outputs, whose tasks are balanced.
 
     It is a `keras.Model` in all respects; `compile` and `fit` take one more
@@ -116,27 +98,17 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     ):
         check_is_graph(inputs, outputs)
         super().__init__(inputs, outputs, name=name, **kwargs)
-        self._weighting = None
+        self._begin_balanced()
         self._split_call = SplitCall()
-        self._running = RunningStep()
         # The steps with a `TaskSampler`: those of the last `fit`, and those of
         # the `fit` that is running.
         self._single_task_steps = None
         self._selecting_steps = None
-        self._saved_state = SavedState(_seeds(self))
         self.output_keys = list(self.output_names)
         if isinstance(outputs, dict):
             # The keys are flattened as the outputs are, maybe in another order.
             self.output_keys = keras.tree.flatten({key: key for key in outputs})
         _check_outputs(outputs, self.output_keys, len(self.outputs))
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # What a subclass overrides is a step of the model, too.
-        decorators = {"train_step": in_train_step, "test_step": in_test_step}
-        for name, decorate in decorators.items():
-            if name in vars(cls):
-                setattr(cls, name, decorate(vars(cls)[name]))
 
     @classmethod
     def from_model(cls, model: keras.Model) -> "MultiTaskModel":
@@ -167,7 +139,8 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         model.compile("adam", loss=..., weighting="nash_mtl")
         ```
         """
-        return cls(*graph_of(model, MultiTaskModel), name=model.name)
+        inputs, outputs = graph_of(model, MultiTaskModel)
+        return cls(inputs, outputs, name=model.name)
 
     # Compilation
 
@@ -239,14 +212,6 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         replicas.check_optimizer(self)
         self._set_weighting(weighting)
 
-    def _set_task_losses(self, task_losses: TaskLosses) -> None:
-        with DotNotTrackScope():
-            self.tasks = task_losses.tasks
-            self._task_losses = task_losses
-            self._single_task_steps = None
-            self._kept_functions = KeptFunctions()
-            self._weight_means = TaskMeans([f"weight/{t}" for t in self.tasks])
-
     def _set_loss_and_metrics(self, loss, metrics, weighted_metrics):
         self.loss = loss
         # The object is there without metrics, too: with it, `fit` looks at one
@@ -254,10 +219,6 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         self._compile_metrics = PresentLabelMetrics(
             metrics, weighted_metrics, output_names=self.output_names
         )
-
-    def _add_to_compile_config(self, **arguments: Any) -> None:
-        config = {**self._compile_config.config, **arguments}
-        self._compile_config: Any = SerializableDict(**config)
 
     def _make_task_losses(self, loss, loss_weights):
         names = list(self.output_keys)
@@ -274,59 +235,12 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         )
         return TaskLosses(losses, factors, names)
 
-    @property
-    def weighting(self) -> weightings.Weighting | None:
-        """The `Weighting` in use, `None` before `compile`."""
-        return self._weighting
+    def _set_task_losses(self, task_losses: TaskLosses) -> None:
+        super()._set_task_losses(task_losses)
+        self._single_task_steps = None
 
-    @property
-    def weights(self) -> list[Any]:
-        """The weights of the network, which are those of the plain model."""
-        # Keras asks for them before `__init__` is done, too.
-        weighting = getattr(self, "_weighting", None)
-        own = set() if weighting is None else set(map(id, weighting.weights))
-        return [v for v in super().weights if id(v) not in own]
-
-    @property
-    def selection_state(self) -> dict[str, Any] | None:
-        """The state of a `TaskSampler` that the model's file had, or `None`.
-
-        A file that was written while `fit` ran with a sampler has it, for
-        `TaskSampler.set_state`.
-        """
-        return self._saved_state.loaded
-
-    def _set_weighting(self, weighting):
-        with DotNotTrackScope():
-            self._kept_functions.keep(self)
-            self._split = self._check_weighting(weighting, list(self.tasks))
-        if self._split is not None:
-            warn_of_unseen_conflicts(self._split, weighting)
-        if not weighting.built:
-            weighting.build(*shapes_for(weighting, self.tasks, self._split))
-        replicas.check_variables(self, weighting)
-        if self._weighting is not None:
-            # Keras does not forget a layer when its attribute is replaced.
-            self._tracker.untrack(self._weighting)
-        self._weighting = weighting
-        self.train_function = None
-
-    def _check_weighting(self, weighting, tasks):
-        """Returns the `GraphSplit` if the weighting needs one."""
-        weighting.name_tasks(tasks)
-        if weighting.built and weighting.num_tasks != len(tasks):
-            raise ValueError(
-                f"Expected a weighting for the {len(tasks)} tasks {tasks}. "
-                f"Received: {weighting}, in use for {weighting.num_tasks} tasks"
-            )
-        if not weighting.needs_gradients:
-            return None
-        split = self._make_split(tasks)
-        measured_variables(split, weighting)
-        shapes_for(weighting, tasks, split)
-        return split
-
-    def _make_split(self, tasks):
+    def _make_split(self, tasks, weighting=None):
+        del weighting
         return GraphSplit(
             self,
             self.output_keys,
@@ -338,17 +252,6 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     def _overrides(self, name):
         """Whether the class of the model overrides a method of this one."""
         return getattr(type(self), name) is not getattr(MultiTaskModel, name)
-
-    def get_compile_config(self) -> dict[str, Any]:
-        if not self.compiled:
-            return {}
-        config = self._compile_config.config
-        return compile_config.serialized(config, self.weighting)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
 
     # Training
 
@@ -453,42 +356,6 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         if self._task_losses.note_complete(y):
             self.train_function = None
 
-    def gramian(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        gradients: str = "parameters",
-        shared: Any = "auto",
-    ) -> Any:
-        """Computes the inner products of the task gradients on a batch.
-
-        They are what a gradient balancing would see in a training step on the
-        batch, with dropout and the batch's own statistics, whatever the
-        weighting is. No variable of the model changes. It is not compiled; for
-        a whole training, see `keras_mtl.callbacks.GradientCosines`.
-
-        Args:
-            x: Inputs of the batch, as of `train_on_batch`.
-            y: Labels of the batch, with NaN where they are missing; `None` if
-                no task has any.
-            sample_weight: As of `train_on_batch`.
-            gradients: `"parameters"` or `"features"`, as of
-                `keras_mtl.weightings.GradientWeighting`.
-            shared: As of `keras_mtl.weightings.GradientWeighting`.
-
-        Returns:
-            Float32 NumPy array of shape `(T, T)`; the entry `[i, j]` is the
-            inner product of the gradients of tasks `i` and `j`.
-
-        Raises:
-            ValueError: If the model is not compiled, its tasks share no
-                variables, or an argument is not valid.
-        """
-        self._assert_compile_called("gramian")
-        gramian = TaskGramian(self, gradients, shared, compiled=False)
-        return gramian(x, y, sample_weight)
-
     def summary_by_task(self, print_fn: Any = None) -> None:
         """Prints how many parameters the tasks share, and each has of its own.
 
@@ -571,16 +438,7 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         if self._selecting_steps is not None:
             self.train_function = self._selecting_steps.train_function()
             return None
-        if self.train_function is None or force:
-            with DotNotTrackScope():
-                # Layers may have been frozen since `compile`.
-                tasks = list(self.tasks)
-                self._split = self._check_weighting(self.weighting, tasks)
-                if not force:
-                    self._kept_functions.restore(self)
-        made = super().make_train_function(force)
-        self._kept_functions.note_made(self)
-        return made
+        return super().make_train_function(force)
 
     def call(
         self, inputs: Any, training: bool | None = None, mask: Any = None
@@ -590,118 +448,17 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
             return super().call(inputs, training=training, mask=mask)
         return run(self._standardize_inputs(inputs), training)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Computes the loss that the optimizer sees.
-
-        In a step of the training its value is the sum of the task losses, so
-        that runs with different weightings compare, and its gradient is that of
-        the weighted sum. Elsewhere it is the sum, and no state changes.
-
-        A subclass may override it and call it once. What it returns is the
-        loss: its derivative with respect to the sum multiplies the balanced
-        gradient, and what it adds is differentiated as it is, with the weight
-        1, as a regularizer. What it adds is part of no task's gradient, and not
-        of `gramian`.
-
-        Returns:
-            A scalar tensor.
-
-        Raises:
-            ValueError: If gradients are balanced and a `train_step` of the
-                user's own calls it, since `train_step` itself balances them.
-        """
-        running = self._running
-        if running.collector is not None:
-            return running.collector.loss(self, y, y_pred, sample_weight)
-        in_step = training and running.kind == "train"
-        losses = self._task_losses.compute(
-            y, y_pred, sample_weight, in_step, what=self._running.what_labels
+    def _losses_of(
+        self, x, y, y_pred, sample_weight, training=True, record=True
+    ):
+        """Returns a list of the task losses of a batch, as `TaskLosses`."""
+        del x
+        what = self._running.what_labels
+        return self._task_losses.compute(
+            y, y_pred, sample_weight, training, record, what
         )
-        total = self._total_loss(losses)
-        if in_step:
-            balanced = self._balanced_sum(losses)
-            # The difference is exactly 0 and has the gradient of `balanced`.
-            balanced = balanced - ops.stop_gradient(balanced)
-            total = ops.stop_gradient(total) + balanced
-        elif training and running.kind is None:
-            overrides.warn_of_no_step(self)
-        return self._total_loss([total], self._compute_penalty())
-
-    def _balanced_sum(self, losses):
-        """Returns the sum of the losses times the weights of this step."""
-        if self.weighting.needs_gradients:
-            raise overrides.own_step_error(self)
-        self._running.note_balanced()
-        weights = self.weighting(self._losses_to_weight(losses))
-        self._record_weights(weights)
-        pairs = zip(ops.unstack(weights), losses)
-        return sum(weight * loss for weight, loss in pairs)
-
-    def _check_is_balanced(self):
-        """Raises an error after a step in which nothing was balanced."""
-        overrides.check_is_balanced(self)
-
-    def _record_weights(self, weights):
-        """Updates the means of the weights, shape `(T,)`, in this epoch."""
-        self._weight_means.update_state(weights)
-
-    def _total_loss(self, losses, penalty=None):
-        """Returns the `loss` of the history, whatever the weighting is."""
-        total = sum(losses[1:], losses[0])
-        return total if penalty is None else total + penalty
-
-    def _compute_penalty(self):
-        """Returns the sum of `add_loss` and regularizers, `None` if none."""
-        return self._sum_penalties(self.losses)
-
-    def _sum_penalties(self, losses):
-        losses = [self._aggregate_additional_loss(loss) for loss in losses]
-        return sum(losses[1:], losses[0]) if losses else None
-
-    def _losses_to_weight(self, losses):
-        """Returns what a weighting sees of a list of task losses, `(T,)`."""
-        losses = unscale_loss_for_distribution(ops.stack(losses))
-        return ops.stop_gradient(losses)
-
-    def _measures_part_of_batch(self):
-        """Whether the step begins with a pass of a part of the batch."""
-        weighting = self.weighting
-        return (
-            weighting.measurement.gramian_batch < 1
-            and weighting.measurement.gradients == "parameters"
-        )
-
-    def _first_input(self, x):
-        """Returns the first tensor of the inputs; optional ones may be None."""
-        return next(i for i in keras.tree.flatten(x) if i is not None)
 
     # Metrics
-
-    @property
-    def metrics(self) -> list[keras.Metric]:
-        own = []
-        if self.compiled:
-            own = [self._task_losses.means, self._weight_means]
-        return super().metrics + own
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """The names of the metrics, with one for each task's loss and weight.
-
-        The weights come last, as in the list that `train_on_batch` returns.
-        """
-        names = []
-        for metric in self.metrics:
-            is_of_tasks = isinstance(metric, TaskMeans)
-            names += metric.keys if is_of_tasks else [metric.name]
-        return sorted(names, key=training_logs.is_weight)
 
     def _flatten_metrics_in_order(self, logs):
         tasks = self.tasks
@@ -712,11 +469,6 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
     def _get_metrics_result_or_logs(self, logs):
         if isinstance(logs, training_logs.StepLogs):
             return self._selecting_steps.epoch_logs(self.get_metrics_result())
-        results = training_logs.without_weights(self.get_metrics_result())
-        if set(logs) == set(results):
-            # The logs are those of the last step of `evaluate`, which with
-            # several replicas are a mean of what each of them has.
-            return results
         return super()._get_metrics_result_or_logs(logs)
 
     def compute_metrics(
@@ -732,19 +484,6 @@ class MultiTaskModel(Checkpointing, BackendTrainer, Functional):
         )
         return self.get_metrics_result()
 
-    @in_train_step
-    def train_step(self, *args: Any) -> Any:
-        return super().train_step(*args)
-
-    @in_test_step
-    def test_step(self, *args: Any) -> Any:
-        # The weights are of training: `evaluate` does not report them.
-        result = super().test_step(*args)
-        if not isinstance(result, tuple):
-            return training_logs.without_weights(result)
-        logs, *state = result
-        return training_logs.without_weights(logs), *state
-
 
 def _check_outputs(outputs, names, count):
     values = outputs
@@ -758,9 +497,3 @@ def _check_outputs(outputs, names, count):
             "Expected `outputs` to be a flat dict, or a list of tensors "
             f"of differently named layers. Received: outputs={outputs}"
         )
-
-
-def _seeds(model):
-    """Lists the states of the random numbers that a model's layers draw."""
-    name = "seed_generator_state"
-    return [v for v in model.non_trainable_variables if v.name == name]

@@ -312,3 +312,52 @@ def test_networks():
     space["embeddings"] = np.ones((2, 50))
     exec(vectors.splitlines()[-1], space)
     assert space["outputs"].keys() == {*space["tasks"]}
+
+
+@pytest.mark.slow
+def test_an_application_of_keras():
+    exec(examples("docs/loops.md")[0], {"keras": keras, "keras_mtl": keras_mtl})
+
+
+@pytest.mark.quick_on_torch
+def test_a_subclass_of_a_model():
+    x = np.random.default_rng(0).normal(size=(8, 20)).astype("float32")
+    names = {"keras": keras, "keras_mtl": keras_mtl, "ops": keras.ops}
+    names |= {"x": x, "y": x[:, :1]}
+    exec(examples("docs/loops.md")[1], names)
+    assert names["model"].tasks == ["price", "agreement"]
+
+
+def test_a_loop():
+    names = {"keras_mtl": keras_mtl}
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(size=(8, 21)).astype("float32") for _ in range(2)]
+    batches = [(batch[:, :20], batch[:, 20:]) for batch in batches]
+    _, _, on_torch, on_tensorflow, on_jax = examples("docs/loops.md")
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        batches = [tuple(map(torch.from_numpy, pair)) for pair in batches]
+        exec(on_torch, {**names, "torch": torch, "batches": batches})
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        names |= {"model": small_model_of(20), "tf": tf, "batches": batches}
+        exec(on_tensorflow, {**names, "optimizer": keras.optimizers.SGD()})
+    else:
+        import jax
+
+        keys = jax.random.split(jax.random.key(0), 3)
+        trunk, *heads = (jax.random.normal(k, (20, 16)) for k in keys)
+        heads = {task: head[:16, :1] for task, head in zip("ab", heads)}
+        names |= {"jax": jax, "jnp": jax.numpy, "batches": batches}
+        names["parameters"] = {"trunk": trunk, "heads": heads}
+        exec(on_jax, names)
+        assert np.all(np.isfinite(list(names["losses"].values())))
+
+
+def small_model_of(width):
+    x = keras.Input((width,))
+    h = keras.layers.Dense(4)(x)
+    return keras.Model(x, {task: keras.layers.Dense(1)(h) for task in "ab"})

@@ -143,6 +143,31 @@ def made_as_weights(model):
     return [v for layer in layers for v in layer._trainable_variables]
 
 
+def compute_output_spec(function, *args):
+    """Traces a function of `KerasTensor`s, in which no state changes.
+
+    On PyTorch it runs with gradients, which it may take itself. Since 3.0.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        function = torch.enable_grad()(function)
+    return keras.src.backend.compute_output_spec(function, *args)
+
+
+def first_batch_of_epoch(iterator):
+    """Returns the first batch of what `fit` goes through, or what it is like.
+
+    Keras itself looks at it in this way, and begins anew. On TensorFlow, where
+    a batch that was taken would be lost, the data tell. Since 3.0.
+    """
+    data = getattr(iterator, "_distributed_dataset", None)
+    if data is not None:
+        return data.element_spec
+    _, _, data = next(iter(iterator))
+    return data[0] if isinstance(data, (list, tuple)) else next(data)
+
+
 def stateless_scope():
     """Returns the `keras.StatelessScope` of this moment. Since 3.0."""
     return _stateless_scope.get_stateless_scope()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_mtl.model import MultiTaskModel
+from keras_mtl.balanced_model import BalancedModel
 
 
 def check_batch(data: Any) -> None:
@@ -18,7 +18,7 @@ def check_batch(data: Any) -> None:
 
 def check_model(callback: Any, model: Any) -> None:
     """Raises a `ValueError` if a callback watches another kind of model."""
-    if not isinstance(model, MultiTaskModel):
+    if not isinstance(model, BalancedModel):
         raise ValueError(
             f"Expected `{type(callback).__name__}` to watch the training of a "
             f"`MultiTaskModel`. Received: {model}"

@@ -54,7 +54,7 @@ class GradientCosines(keras.callbacks.Callback):
 
     Raises:
         ValueError: If an argument is not valid, or, when training begins, if
-            the model is no `MultiTaskModel` or its tasks share nothing.
+            the model balances no tasks or its tasks share nothing.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class TaskReport(keras.callbacks.Callback):
 
     Raises:
         ValueError: If `every` is no positive integer, or, when training begins,
-            if the model is no `MultiTaskModel`.
+            if the model balances no tasks.
     """
 
     # The progress bar of `fit` ends its line before this one prints.

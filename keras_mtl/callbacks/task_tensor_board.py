@@ -54,7 +54,7 @@ class TaskTensorBoard(keras.callbacks.Callback):
 
     Raises:
         ValueError: If an argument is not valid, or, when training begins, if
-            the model is no `MultiTaskModel`, or its tasks share nothing and
+            the model balances no tasks, or its tasks share nothing and
             there are `data`.
         ImportError: If the package `tensorboard` is not installed.
     """  # noqa: E501

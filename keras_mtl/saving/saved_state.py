@@ -1,3 +1,5 @@
+import weakref
+
 from keras import ops
 
 from keras_mtl.backend.keras_internals import KerasSaveable
@@ -18,15 +20,18 @@ class SavedState(KerasSaveable):
     with the weights of a file draws numbers of its own, so that runs with
     different seeds differ.
 
+    Args:
+        model: The model.
+
     Attributes:
-        seeds: List of the variables that are the state of random numbers.
         sampler: The `TaskSampler` in use, or `None`.
         loaded: Dict of name to array, what a file had while no sampler was in
             use.
     """
 
-    def __init__(self, seeds):
-        self.seeds = seeds
+    def __init__(self, model):
+        # A reference alone: Keras looks at the attributes for what to save.
+        self._model = weakref.ref(model)
         self.sampler = None
         self.loaded = None
         self._random = {}
@@ -36,11 +41,23 @@ class SavedState(KerasSaveable):
         # says that it is a loss.
         return "Loss"
 
+    def _seeds(self):
+        """Lists the states of the random numbers that the layers draw."""
+        model = self._model()
+        # Those of a weighting are a part of its own state.
+        own = getattr(model.weighting, "variables", [])
+        others = set(map(id, own))
+        return [
+            v
+            for v in model.non_trainable_variables
+            if v.name == "seed_generator_state" and id(v) not in others
+        ]
+
     def save_own_variables(self, store):
         if self.sampler is not None:
             for name, value in self.sampler.get_state().items():
                 store[name] = value
-        for i, seed in enumerate(self.seeds):
+        for i, seed in enumerate(self._seeds()):
             store[f"{SEED}{i}"] = ops.convert_to_numpy(seed)
         for name, value in get_random_state().items():
             store[f"{BACKEND}{name}"] = value
@@ -70,8 +87,9 @@ class SavedState(KerasSaveable):
             return
         seeds = [v for name, v in loaded.items() if name.startswith(SEED)]
         # Another number of seeds is that of another model's file.
-        if len(seeds) == len(self.seeds):
-            for i, seed in enumerate(self.seeds):
+        own = self._seeds()
+        if len(seeds) == len(own):
+            for i, seed in enumerate(own):
                 seed.assign(loaded[f"{SEED}{i}"])
         set_random_state(
             {

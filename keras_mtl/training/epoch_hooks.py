@@ -21,8 +21,6 @@ class EpochHooks(keras.callbacks.Callback):
         self.set_model(model)
         self._set_epoch = getattr(data, "set_epoch", None)
         self._steps = steps
-        self._weighting = model.weighting
-        self._tasks = model.tasks
 
     def put_first(self, callbacks):
         """Returns callbacks that begin with these hooks.
@@ -47,7 +45,7 @@ class EpochHooks(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._begins = True
-        self._warnings = EpochWarnings(self._weighting)
+        self._warnings = EpochWarnings(self.model.weighting)
 
     def on_epoch_begin(self, epoch, logs=None):
         # Only here is it known whether the training goes on: a callback may
@@ -56,13 +54,13 @@ class EpochHooks(keras.callbacks.Callback):
         self._begins = False
         if self._set_epoch is not None:
             self._set_epoch(epoch)
-        self._weighting.on_epoch_begin()
+        self.model.weighting.on_epoch_begin()
         if self._steps is not None:
             self._steps.begin_epoch()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._weighting.on_epoch_end()
-        tasks = self._tasks
+        self.model.weighting.on_epoch_end()
+        tasks = self.model.tasks
         if self._steps is not None:
             tasks = self._steps.drawn_tasks()
             logs.update(self._steps.validate(epoch))

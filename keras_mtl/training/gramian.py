@@ -45,7 +45,7 @@ class TaskGramian:
 
     def __call__(self, x: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
         """Returns the Gramian on a batch, a NumPy array of shape `(T, T)`."""
-        batch = tuple(map(_as_tensors, (x, y, sample_weight)))
+        batch = tuple(map(as_tensors, (x, y, sample_weight)))
         return ops.convert_to_numpy(self._function(batch))
 
     def _gramian(self, pullback, loss_scale):
@@ -76,7 +76,7 @@ def cosines(gramian: Any) -> np.ndarray:
     return np.clip(ratios, -1.0, 1.0)
 
 
-def _as_tensors(data):
+def as_tensors(data):
     """Converts arrays as `fit` does, floating-point ones to Keras's type."""
 
     def as_tensor(array):

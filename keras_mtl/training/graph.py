@@ -60,6 +60,8 @@ class GraphSplit:
 
     # Whether losses are all that is known, not the graph.
     is_of_losses = False
+    # Whether it is known which task reaches which variable.
+    is_sorted = True
 
     def __init__(
         self,

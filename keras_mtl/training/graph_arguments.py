@@ -74,7 +74,8 @@ def _advice_on_model(model):
     if inputs is None:
         return (
             f"The model {model.name!r} is not Functional: write it with "
-            "`x = keras.Input(...)` and layers called on it. "
+            "`x = keras.Input(...)` and layers called on it, or derive its "
+            "class from `keras_mtl.MultiLossModel`. "
         )
     if isinstance(outputs, dict):
         return "Type `keras_mtl.MultiTaskModel.from_model(model)`. "
@@ -140,8 +141,8 @@ def _advice_without_graph(model):
             " and put a head for each task on the features."
         )
     return (
-        "Call it on `inputs = keras.Input(...)`, and make a model of what it "
-        "returns: `keras_mtl.MultiTaskModel(inputs, model(inputs))`."
+        "Derive its class from `keras_mtl.MultiLossModel`, or write it with "
+        "`x = keras.Input(...)` and layers called on it."
     )
 
 

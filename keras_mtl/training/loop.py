@@ -8,6 +8,7 @@ from keras_mtl.losses.scalars import by_task
 from keras_mtl.losses.scalars import check_are_several
 from keras_mtl.losses.scalars import check_is_scalar
 from keras_mtl.training.loss_split import LossSplit
+from keras_mtl.training.parameter_groups import check_are_one_group
 from keras_mtl.weightings.weighting import Weighting
 
 # The weightings that loops use, each with the tasks that it has seen.
@@ -90,7 +91,8 @@ def loop_of(weighting):
     """Returns the `Loop` of a weighting.
 
     Raises:
-        ValueError: If it is no `Weighting`, or measures part of a batch.
+        ValueError: If it is no `Weighting`, measures part of a batch, or weighs
+            groups of variables apart.
     """
     if not isinstance(weighting, Weighting):
         raise ValueError(
@@ -105,6 +107,7 @@ def loop_of(weighting):
             "part of the batch. Received: "
             f"gramian_batch={weighting.measurement.gramian_batch}"
         )
+    check_are_one_group(weighting)
     if weighting not in _LOOPS:
         _LOOPS[weighting] = Loop(weighting)
     return _LOOPS[weighting]

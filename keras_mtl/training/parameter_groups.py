@@ -20,20 +20,40 @@ def parameter_groups(variables, groups):
     return [numbers.setdefault(layer, len(numbers)) for layer in layers]
 
 
+def check_are_one_group(weighting):
+    """Raises a `ValueError` for groups where no graph tells the layers.
+
+    Args:
+        weighting: `Weighting`.
+    """
+    if weighting.needs_gradients and weighting.groups != "model":
+        name = type(weighting).__name__
+        raise ValueError(
+            "Expected a weighting that weighs all shared variables together: "
+            "which ones are shared is only known when losses that any code "
+            f'computes were traced. Type `keras_mtl.weightings.{name}(groups="'
+            f'model")`. Received: {weighting} with groups={weighting.groups!r}'
+        )
+
+
 def shapes_for(weighting, tasks, split):
     """Returns the shapes for which a model builds a weighting.
 
     Args:
         weighting: `Weighting`.
         tasks: List of the names of the tasks.
-        split: `GraphSplit`, or `None` without gradient balancing.
+        split: `GraphSplit` or `LossSplit`, or `None` without gradient
+            balancing.
 
     Raises:
-        ValueError: If the weighting is in use for other groups.
+        ValueError: If the weighting is in use for other groups, or no graph
+            tells them.
     """
     shapes = [(len(tasks),)]
     if not weighting.needs_gradients or weighting.groups == "model":
         return shapes
+    if split.is_of_losses:
+        check_are_one_group(weighting)
     variables = measured_variables(split, weighting)
     number = 1 + max(parameter_groups(variables, weighting.groups))
     if weighting.built and weighting.num_groups != number:

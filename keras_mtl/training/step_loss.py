@@ -35,9 +35,7 @@ def step_loss(model, batch, y_pred, cut, record=True, penalize=True):
     """
     x, y, sample_weight = batch
     if not model._overrides("compute_loss"):
-        losses = model._task_losses.compute(
-            y, y_pred, sample_weight, record=record
-        )
+        losses = model._losses_of(x, y, y_pred, sample_weight, record=record)
         penalty = model._compute_penalty() if penalize else None
         total = model._total_loss(losses, penalty)
         return StepLoss(losses, total, penalty, None)
@@ -69,7 +67,7 @@ class Collector:
         self.losses = None
         self.joint = None
 
-    def loss(self, model, y, y_pred, sample_weight):
+    def loss(self, model, x, y, y_pred, sample_weight):
         """Computes the losses, and returns their sum with the penalties."""
         if self.losses is not None:
             raise ValueError(
@@ -78,8 +76,8 @@ class Collector:
                 f"Received: that of {type(model).__name__}, which calls it "
                 "again"
             )
-        self.losses = model._task_losses.compute(
-            y, y_pred, sample_weight, record=self._record
+        self.losses = model._losses_of(
+            x, y, y_pred, sample_weight, record=self._record
         )
         self.joint = self._cut(model._total_loss(self.losses))
         return model._total_loss([self.joint], model._compute_penalty())

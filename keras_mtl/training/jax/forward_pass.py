@@ -5,9 +5,11 @@ import contextlib
 import jax
 from jax import numpy as jnp
 
+from keras_mtl.backend.keras_internals import call_in_step
 from keras_mtl.backend.keras_internals import get_keras_mask
 from keras_mtl.backend.masks import with_mask
 from keras_mtl.training.jax.pullback import VjpPullback
+from keras_mtl.training.jax.pullback import transposes_of_losses
 from keras_mtl.training.jax.pullback import vjp_of_losses
 from keras_mtl.training.jax.split_check import check_split
 from keras_mtl.training.split_call import call_heads
@@ -57,8 +59,8 @@ class Pass:
             return self._run_heads(trainable, copies, added, offset, *passed)
 
         inputs = state.trainable, copies, trunk_added, jnp.zeros(())
-        (self.losses, added), pull_heads, rest = vjp_of_losses(
-            run_heads, *inputs
+        (self.losses, added), pull_heads, rest = self._differentiated(
+            run_heads, inputs
         )
         check_split(split, run_heads, inputs)
         self.y_pred, others, metrics = rest
@@ -68,6 +70,20 @@ class Pass:
             (pull_heads, self.losses, added),
             self._add_up(trunk_added, added),
         )
+
+    def _differentiated(self, run_heads, inputs):
+        """Runs the heads, and returns as `vjp_of_losses`."""
+        if not self._split.is_of_losses:
+            return vjp_of_losses(run_heads, *inputs)
+        *results, reached = transposes_of_losses(run_heads, *inputs)
+        variables = self._model.trainable_variables
+        self._split.sort(
+            [
+                {id(v) for v, is_used in zip(variables, used) if is_used}
+                for used in reached
+            ]
+        )
+        return results
 
     def _add_up(self, trunk_added, added):
         """Sets `total`.
@@ -99,6 +115,8 @@ class Pass:
 
     def _run_trunk(self, trainable):
         x, _, _ = self._batch
+        if self._split.is_of_losses:
+            return ({}, []), ({}, {}, self._before.others)
         state = self._before._replace(trainable=trainable)
         with self._model._scope(state, "trainable", "others") as scope:
             values = call_trunk(self._model, self._split, x)
@@ -129,7 +147,12 @@ class Pass:
                 model._assign("others", others)
 
             x = self._batch[0]
-            y_pred = call_heads(model, self._split, x, values, copies, begin)
+            if self._split.is_of_losses:
+                y_pred = call_in_step(model, x, True)
+            else:
+                y_pred = call_heads(
+                    model, self._split, x, values, copies, begin
+                )
             added = self._aggregated(scope.losses[len(already) :])
             losses, added = self._losses(
                 trainable, y_pred, [*trunk_added, *added], added, offset
