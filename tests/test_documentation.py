@@ -314,6 +314,16 @@ def test_networks():
     assert space["outputs"].keys() == {*space["tasks"]}
 
 
+@pytest.mark.quick_on_torch
+@pytest.mark.parametrize("place", range(3))
+def test_losses(place):
+    example = examples("docs/losses.md")[place]
+    data = np.random.default_rng(0).normal(size=(8, 20)).astype("float32")
+    names = {"keras": keras, "keras_mtl": keras_mtl, "ops": keras.ops}
+    names |= {"data": data, "labels": data[:, :1], "classes": np.arange(8) % 3}
+    exec(example, {**names, "other_labels": data[:, 1:2]})
+
+
 @pytest.mark.slow
 def test_an_application_of_keras():
     exec(examples("docs/loops.md")[0], {"keras": keras, "keras_mtl": keras_mtl})
