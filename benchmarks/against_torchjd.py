@@ -4,12 +4,15 @@
     python benchmarks/against_torchjd.py features
     python benchmarks/against_torchjd.py solvers
     python benchmarks/against_torchjd.py growth
+    python benchmarks/against_torchjd.py steps --modes loop
 
 - `steps`: a whole training step with the gradients of all shared parameters.
   Ours is one of `fit`; TorchJD's is `mtl_backward`, `jac_to_grad` and Adam.
 - `features`: ours with `gradients="features"` against equal weighting.
 - `solvers`: from a Gramian to the weights, T = 11 and T = 128.
 - `growth`: step time and peak memory over T.
+- The mode `loop` is `keras_mtl.loops.backward` in TorchJD's loop of PyTorch,
+  with the same modules and optimizer.
 
 Each program has a process of its own; they take turns (A B C, A B C, ...), and
 the figures are medians of the ratios in a round with their quartiles. TorchJD
@@ -35,7 +38,9 @@ OURS = {
     "tensorflow": ("tensorflow", []),
     "tensorflow-jit": ("tensorflow", ["--jit"]),
     "jax-jit": ("jax", ["--jit"]),
+    "loop": ("torch", ["--loop"]),
 }
+MODES = ["tensorflow", "tensorflow-jit", "jax-jit"]
 GROWTH_METHOD = "upgrad"
 
 
@@ -74,11 +79,13 @@ def our_step(kind, method, num_tasks, jit, gradients="parameters"):
     )
 
 
-def their_step(kind, method, num_tasks):
-    """The same with TorchJD."""
+def loop_step(kind, method, num_tasks, is_ours=False):
+    """The same in a loop of PyTorch, with TorchJD or ours."""
     import torchjd_networks
 
-    step = torchjd_networks.training_step(kind, method, num_tasks, BATCH_SIZE)
+    step = torchjd_networks.training_step(
+        kind, method, num_tasks, BATCH_SIZE, is_ours
+    )
 
     def steps():
         for _ in range(steps_of(kind, num_tasks)):
@@ -159,8 +166,8 @@ def serve(arguments):
         what, *rest = label.split("/")
         if what == "step":
             kind, method, tasks, gradients = rest
-            if arguments.theirs:
-                return their_step(kind, method, int(tasks))
+            if arguments.theirs or arguments.loop:
+                return loop_step(kind, method, int(tasks), arguments.loop)
             jit = arguments.jit
             return our_step(kind, method, int(tasks), jit, gradients)
         method, tasks = rest
@@ -344,12 +351,13 @@ def main():
     )
     parser.add_argument("--trunks", nargs="+", default=["mlp", "cnn"])
     parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("--modes", nargs="+", default=[*OURS])
+    parser.add_argument("--modes", nargs="+", default=MODES)
     parser.add_argument("--tasks", nargs="+", type=int)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output-dir", default=paired.RESULTS)
     parser.add_argument("--serve", action="store_true", help="internal")
     parser.add_argument("--theirs", action="store_true", help="internal")
+    parser.add_argument("--loop", action="store_true", help="internal")
     parser.add_argument("--jit", action="store_true", help="internal")
     arguments = parser.parse_args()
     if arguments.serve:

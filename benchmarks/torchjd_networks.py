@@ -43,8 +43,30 @@ def trunk(kind, width=512):
     return nn.Sequential(*layers, nn.Flatten()), channels * 4 * 4
 
 
-def training_step(kind, method, num_tasks, batch_size):
-    """Returns a function that takes one training step on fixed data."""
+def backward_of(method, num_tasks, shared, is_ours):
+    """Returns a function of losses and features that sets all gradients."""
+    if is_ours:
+        import keras_mtl
+
+        weighting = keras_mtl.weightings.get(method)
+        return lambda losses, _: keras_mtl.loops.backward(losses, weighting)
+    if method == "equal":
+        return lambda losses, _: sum(losses).backward()
+    combine = aggregator(method, num_tasks)
+
+    def backward(losses, features):
+        mtl_backward(losses, features=features)
+        jac_to_grad(shared, combine)
+
+    return backward
+
+
+def training_step(kind, method, num_tasks, batch_size, is_ours=False):
+    """Returns a function that takes one training step on fixed data.
+
+    Args:
+        is_ours: Whether `keras_mtl.loops.backward` takes the place of TorchJD.
+    """
     torch.manual_seed(0)
     shared, size = trunk(kind)
     heads = [
@@ -60,17 +82,13 @@ def training_step(kind, method, num_tasks, batch_size):
     for head in heads:
         parameters += head.parameters()
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
-    combine = None if method == "equal" else aggregator(method, num_tasks)
+    backward = backward_of(method, num_tasks, [*shared.parameters()], is_ours)
     loss = nn.MSELoss()
 
     def step():
         features = shared(x)
         losses = [loss(head(features), t) for head, t in zip(heads, y)]
-        if combine is None:
-            sum(losses).backward()
-        else:
-            mtl_backward(losses, features=features)
-            jac_to_grad(shared.parameters(), combine)
+        backward(losses, features)
         optimizer.step()
         optimizer.zero_grad()
 
