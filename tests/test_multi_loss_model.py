@@ -284,6 +284,8 @@ def test_arguments_that_are_refused():
     with pytest.raises(ValueError, match='Expected gradients="parameters"'):
         model = own(weightings.MGDA(gradients="features"))
         model.train_on_batch(X, Y)
+    with pytest.raises(ValueError, match="weighs all shared variables togeth"):
+        own(weightings.GradVac(groups="variable")).train_on_batch(X, Y)
     data = {task: (X, Y["a"]) for task in TASKS}
     with pytest.raises(ValueError, match="a `TaskSampler` goes with a `Multi"):
         own("equal").fit(keras_mtl.selection.TaskSampler(data))

@@ -94,7 +94,8 @@ def warn_of_unseen_conflicts(split, weighting):
         split: `GraphSplit`.
         weighting: `Weighting` with `needs_gradients`.
     """
-    if weighting.measurement.gradients != "features":
+    of_features = weighting.measurement.gradients == "features"
+    if split.is_of_losses or not of_features:
         return
     trunk = {id(v) for v in split.trunk_variables}
     reached = {

@@ -428,8 +428,9 @@ def test_tasks_that_change():
         (weightings.Sum(gradients="features"), 'gradients="features" for Sum'),
         (weightings.Sum(shared="last"), "shared='last'"),
         (weightings.Sum(gramian_batch=0.5), "gramian_batch=0.5"),
+        (weightings.MetaBalance(), ".* with groups='layer'"),
     ],
-    ids=["features", "last", "part"],
+    ids=["features", "last", "part", "groups"],
 )
 def test_what_only_a_graph_tells(weighting, received):
     with pytest.raises(ValueError, match=f"Expected .*Received: {received}"):
