@@ -74,8 +74,10 @@ class CrossStitchUnit(keras.layers.Layer):
     def _first_factors(self, shape: tuple, dtype: Any = None) -> Tensor:
         others = (1 - self.own) / max(1, shape[0] - 1)
         is_own = ops.arange(shape[0])[:, None] == self.index
-        factors = ops.where(is_own, self.own, others)
-        return ops.cast(ops.broadcast_to(factors, shape), dtype)
+        factors = ops.cast(ops.where(is_own, self.own, others), dtype)
+        # `ops.broadcast_to` would return a view on PyTorch, in which no
+        # optimizer can write.
+        return factors * ops.ones(shape, dtype)
 
     def call(self, features: Sequence[Tensor]) -> Tensor:
         factors = ops.unstack(ops.convert_to_tensor(self.factors))

@@ -47,6 +47,11 @@ def test_cross_stitch_unit(per_channel):
     expected = 0.1 * features[0] + 0.8 * features[1] + 0.1 * features[2]
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
     assert tuple(unit.factors.shape) == (3, 4 if per_channel else 1)
+    # An optimizer writes in place on PyTorch.
+    unit.factors.assign_sub(ops.ones_like(unit.factors))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(unit.factors)[:, 0], [-0.9, -0.2, -0.9], rtol=1e-6
+    )
 
 
 @pytest.mark.quick_on_torch
