@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_mtl.backend.checks import positive
 from keras_mtl.backend.checks import seed as checked_seed
+from keras_mtl.backend.masks import common_mask
 
 Tensor = Any
 
@@ -75,6 +76,11 @@ class BranchChoice(keras.layers.Layer):
         weights = self._drawn() if training else _one_hot(self.logits)
         weights = ops.unstack(ops.cast(weights, self.compute_dtype))
         return sum(w * x for w, x in zip(weights, branches))
+
+    def compute_mask(
+        self, branches: Sequence[Tensor], previous_mask: Sequence
+    ) -> Any:
+        return common_mask(previous_mask)
 
     def _drawn(self):
         shape, dtype = self.logits.shape, self.logits.dtype

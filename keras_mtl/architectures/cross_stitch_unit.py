@@ -7,6 +7,7 @@ from keras import ops
 from keras_mtl.backend.checks import boolean
 from keras_mtl.backend.checks import fraction
 from keras_mtl.backend.checks import non_negative_integer
+from keras_mtl.backend.masks import common_mask
 
 Tensor = Any
 
@@ -82,6 +83,11 @@ class CrossStitchUnit(keras.layers.Layer):
     def call(self, features: Sequence[Tensor]) -> Tensor:
         factors = ops.unstack(ops.convert_to_tensor(self.factors))
         return sum(w * x for w, x in zip(factors, features))
+
+    def compute_mask(
+        self, features: Sequence[Tensor], previous_mask: Sequence
+    ) -> Any:
+        return common_mask(previous_mask)
 
     def compute_output_shape(self, features_shape: Sequence[tuple]) -> tuple:
         return tuple(features_shape[0])

@@ -4,6 +4,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_mtl.backend.masks import common_mask
+
 Tensor = Any
 
 
@@ -37,6 +39,11 @@ class GatedMixture(keras.layers.Layer):
         stacked = ops.stack(list(experts), axis=1)
         shape = (-1, len(experts), *[1] * (rank - 1))
         return ops.sum(ops.reshape(gates, shape) * stacked, axis=1)
+
+    def compute_mask(
+        self, experts: Sequence[Tensor], previous_mask: Sequence
+    ) -> Any:
+        return common_mask(previous_mask)
 
 
 def _check_shapes(experts, gates):

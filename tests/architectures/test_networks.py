@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_mtl
+from keras_mtl import architectures
 from keras_mtl.training.graph import split_of
 from keras_mtl.training.parameters_by_task import parameters_by_task
 from tests.architectures import networks
@@ -98,3 +99,24 @@ def test_half_precision(name):
     for task, y in predict(expected, X).items():
         actual = ops.convert_to_numpy(found[task])
         np.testing.assert_allclose(actual, y, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["ple", "cross_stitch", "learning_to_branch"])
+def test_padding_is_masked(name):
+    """What is left of a sequence does not depend on how long the padding is."""
+    words = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(5, 4, mask_zero=True)(words)
+    pool = keras.layers.GlobalAveragePooling1D()
+    with_gates = {"gate_input": pool} if name == "ple" else {}
+    features = getattr(architectures, name)(
+        x, TASKS, networks.square, **with_gates
+    )
+    model = keras.Model(words, {t: pool(h) for t, h in features.items()})
+    assert_close(
+        outputs_of(model, np.array([[1, 2, 0, 0]])),
+        outputs_of(model, np.array([[1, 2]])),
+    )
+
+
+def outputs_of(model, x):
+    return {t: ops.convert_to_numpy(y) for t, y in model(x).items()}
