@@ -69,7 +69,7 @@ def adv_mtl(
 
     Raises:
         ValueError: See `mmoe`; or an encoder does not return a vector for each
-            example.
+            example, or `task` is of another shape.
 
     References:
 
@@ -79,9 +79,9 @@ def adv_mtl(
     """
     names = task_names(tasks)
     check_tensors("task", task)
-    make = inputs_and_experts(x, expert)
-    make_private = make if private is None else inputs_and_experts(x, private)
-    shared = _vectors(make, prefixed(name, "expert"), x)
+    makers = [expert, expert if private is None else private]
+    make = inputs_and_experts(x, makers, len(makers))
+    shared = _vectors(make, prefixed(name, "expert"), x, 0)
     adversary = TaskAdversary(
         len(names), adversary_weight, name=prefixed(name, "shared")
     )
@@ -90,14 +90,14 @@ def adv_mtl(
     for i, one in enumerate(names):
         own = prefixed(name, one)
         penalty = Orthogonality(i, orthogonality_weight, name=f"{own}_private")
-        h = penalty(_vectors(make_private, own, x), shared, task)
+        h = penalty(_vectors(make, own, x, 1), shared, task)
         both = layers.Concatenate(name=f"{own}_both")
         features[one] = both([shared, h])
     return features
 
 
-def _vectors(make, name, x):
-    h = make(name, x)
+def _vectors(make, name, x, level):
+    h = make(name, x, level)
     if not is_vector(h):
         raise ValueError(
             f"Expected the encoder {name!r} to return a vector for each "

@@ -26,8 +26,13 @@ def task_names(tasks: Iterable[str]) -> list[str]:
 
 
 def prefixed(prefix: str, name: str) -> str:
-    """Returns the name of a layer; the prefix may be empty."""
-    return f"{prefix}_{name}" if prefix else name
+    """Returns the name of a layer; the prefix may be empty.
+
+    The name of a task may have "/" and ".", which that of a layer may not: in
+    Keras the first, and on PyTorch the second.
+    """
+    joined = f"{prefix}_{name}" if prefix else name
+    return joined.replace("/", "_").replace(".", "_")
 
 
 def check_tensors(name: str, values: Any) -> None:
@@ -65,3 +70,14 @@ def is_vector(x: Any) -> bool:
         and x.shape[1] is not None
         and "float" in x.dtype
     )
+
+
+def check_task_shape(shape: tuple) -> None:
+    """Raises an error unless each example has one index of its task."""
+    if len(shape) != 2 or shape[1] not in (1, None):
+        raise ValueError(
+            "Expected `task` to have the index of each example's task, of "
+            "shape (batch, 1), as "
+            '`keras.Input((1,), dtype="int32", name="task")`. Received: '
+            f"task of shape {tuple(shape)}"
+        )

@@ -48,7 +48,8 @@ class Experts:
             Symbolic tensor.
 
         Raises:
-            ValueError: If it was made before, or returns no tensor.
+            ValueError: If it or its name was there before, or it returns no
+                tensor.
         """
         return self.on_each(name, {None: x}, level)[None]
 
@@ -64,6 +65,12 @@ class Experts:
         Returns:
             Dict of task to symbolic tensor.
         """
+        if name in self._made:
+            raise ValueError(
+                "Expected `tasks` to have names that no other part of the "
+                f"architecture has. Received: a task whose expert is {name!r}, "
+                "as another expert is. Give the task another name."
+            )
         expert = self._makers[level](name)
         if not callable(expert):
             raise ValueError(

@@ -3,6 +3,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_mtl.architectures.arguments import check_task_shape
 from keras_mtl.backend.checks import non_negative
 from keras_mtl.backend.checks import non_negative_integer
 
@@ -30,12 +31,20 @@ class Orthogonality(keras.layers.Layer):
         task: Integers of shape `(batch, 1)`, the index of each example's task.
 
     Output shape: `(batch, units)`.
+
+    Raises:
+        ValueError: If `task` is of another shape.
     """
 
     def __init__(self, index: int, weight: float = 0.01, **kwargs: Any):
         super().__init__(**kwargs)
         self.index = non_negative_integer("index", index)
         self.weight = non_negative("weight", weight)
+
+    def build(
+        self, private_shape: tuple, shared_shape: tuple, task_shape: tuple
+    ) -> None:
+        check_task_shape(task_shape)
 
     def call(self, private: Tensor, shared: Tensor, task: Tensor) -> Tensor:
         dtype = self.variable_dtype

@@ -3,6 +3,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_mtl.architectures.arguments import check_task_shape
 from keras_mtl.architectures.gradient_reversal import with_reversed_gradient
 from keras_mtl.backend.checks import non_negative
 from keras_mtl.backend.checks import positive_integer
@@ -29,6 +30,9 @@ class TaskAdversary(keras.layers.Layer):
             An example with another number is of no task, and left out.
 
     Output shape: `(batch, units)`.
+
+    Raises:
+        ValueError: If `task` is of another shape.
     """
 
     def __init__(self, num_tasks: int, weight: float = 0.05, **kwargs: Any):
@@ -40,6 +44,7 @@ class TaskAdversary(keras.layers.Layer):
         )
 
     def build(self, features_shape: tuple, task_shape: tuple) -> None:
+        check_task_shape(task_shape)
         self.classifier.build(features_shape)
 
     def call(self, features: Tensor, task: Tensor) -> Tensor:

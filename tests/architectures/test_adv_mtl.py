@@ -76,7 +76,23 @@ def test_bad_input():
     with pytest.raises(ValueError, match="make a new layer each time"):
         dense = layers.Dense(3)
         architectures.adv_mtl(*args, lambda name: dense)
+    with pytest.raises(ValueError, match="make a new layer each time"):
+        one = ["a"]
+        architectures.adv_mtl(
+            x["x"], x["task"], one, lambda name: dense, lambda name: dense
+        )
     with pytest.raises(ValueError, match="Expected `task` to be a tensor"):
         architectures.adv_mtl(x["x"], 0, TASKS, expert)
     with pytest.raises(ValueError, match="to be different names"):
         architectures.adv_mtl(x["x"], x["task"], ["a", "a"], expert)
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("shape", [(), (2,), (1, 1)])
+def test_task_of_another_shape(shape):
+    x, task = layers.Input((4,)), layers.Input(shape, dtype="int32")
+    message = r"shape \(batch, 1\), as `keras.Input.*Received: task of shape"
+    with pytest.raises(ValueError, match=message):
+        architectures.adv_mtl(x, task, TASKS, expert)
+    with pytest.raises(ValueError, match=message):
+        architectures.Orthogonality(0)(x, x, task)

@@ -6,6 +6,7 @@ from keras import layers
 
 from keras_mtl import architectures
 from tests.architectures.networks import expert
+from tests.architectures.networks import square
 
 pytestmark = pytest.mark.any_backend
 
@@ -150,3 +151,16 @@ def test_two_blocks_in_one_graph():
         for t, h in one.items()
     }
     assert keras.Model(x, two).count_params() > 0
+
+
+@pytest.mark.parametrize("build", [architectures.cgc, architectures.ple])
+def test_task_called_as_the_shared_experts_are(build):
+    with pytest.raises(ValueError, match="shared_expert_0', as another expert"):
+        build(vector(), ["shared", "a"], lambda name: layers.Dense(4))
+
+
+@every_builder
+def test_names_of_tasks_that_no_layer_may_have(build):
+    x = vector()
+    features = build(x, ["a/b", "a.c"], square)
+    assert sorted(keras.Model(x, features).output) == ["a.c", "a/b"]
