@@ -108,7 +108,8 @@ class DSelectGate(keras.layers.Layer):
             mixture = of_all + self.mixture_bias
         selectors = self._selectors(bits)
         self._add_losses(selectors)
-        mixture = ops.softmax(mixture, axis=-1)[:, :, None]
+        # Of a single selector, `ops.softmax` would warn.
+        mixture = ops.exp(ops.log_softmax(mixture, axis=-1))[:, :, None]
         gates = ops.sum(mixture * selectors, axis=1)
         return ops.cast(gates, self.compute_dtype)
 

@@ -1,5 +1,7 @@
 """The layers that the architectures are made of, each alone."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -70,6 +72,14 @@ def test_entropy_and_codes_without_an_expert_are_losses():
     gate = architectures.DSelectGate(2, k=2)
     gate(networks.X)
     assert len(gate.losses) == 1
+
+
+def test_a_single_selector():
+    gate = architectures.DSelectGate(4, k=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        gates = ops.convert_to_numpy(gate(networks.X))
+    np.testing.assert_allclose(gates.sum(axis=1), 1, rtol=1e-6)
 
 
 @pytest.mark.quick_on_torch
