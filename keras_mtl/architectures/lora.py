@@ -45,10 +45,11 @@ def lora(
     ```
 
     Args:
-        backbone: See `LowRankAdapters`; a Functional model, as those of
-            KerasHub and `keras.applications`, or any built layer.
+        backbone: See `LowRankAdapters`; a Functional or Sequential model, as
+            those of KerasHub and `keras.applications`, or any built layer.
         tasks: See `mmoe`.
-        x: What the network is called on, by default `backbone.input`.
+        x: What the network is called on, by default the model's own inputs.
+            A layer that is no such model has none.
         rank: See `LowRankAdapters`.
         alpha: See `LowRankAdapters`.
         targets: See `LowRankAdapters`.
@@ -58,14 +59,15 @@ def lora(
         Dict of task to what the network returns.
 
     Raises:
-        ValueError: See `LowRankAdapters`; or `tasks` are no different names.
+        ValueError: See `LowRankAdapters`; or `tasks` are no different names,
+            or `x` is missing.
 
     Reference:
         [Hu et al., 2022](https://arxiv.org/abs/2106.09685).
     """
     names = task_names(tasks)
     if x is None:
-        x = getattr(backbone, "input", None)
+        x = _input_of(backbone)
     check_tensors("x", x)
     return {
         task: LowRankAdapters(
@@ -73,3 +75,10 @@ def lora(
         )(x)
         for task in names
     }
+
+
+def _input_of(backbone):
+    if isinstance(backbone, keras.Sequential):
+        inputs = backbone.inputs or [None]
+        return inputs[0]
+    return getattr(backbone, "input", None)

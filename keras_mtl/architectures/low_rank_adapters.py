@@ -57,6 +57,8 @@ class LowRankAdapters(keras.layers.Layer):
         self.backbone = backbone
         self.rank = positive_integer("rank", rank)
         self.alpha = positive("alpha", alpha, optional=True)
+        if isinstance(targets, str):
+            targets = [targets]
         self.targets = None if targets is None else list(targets)
         backbone.trainable = False
         self.supports_masking = True

@@ -136,3 +136,12 @@ def test_bad_input():
         architectures.lora(network, TASKS, rank=0)
     with pytest.raises(ValueError, match="to be different names"):
         architectures.lora(network, [])
+
+
+@pytest.mark.any_backend
+def test_sequential_network_and_one_target():
+    first, last = layers.Dense(3), layers.Dense(2, name="last")
+    network = keras.Sequential([keras.Input((4,)), first, last])
+    features = architectures.lora(network, TASKS, rank=1, targets="last")
+    model = keras.Model(network.inputs, features)
+    assert len(model.trainable_variables) == 2 * len(TASKS)
