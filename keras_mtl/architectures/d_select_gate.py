@@ -122,6 +122,9 @@ class DSelectGate(keras.layers.Layer):
         return functools.reduce(ops.multiply, ops.unstack(factors, axis=-1))
 
     def _add_losses(self, selectors):
+        # In half precision, 1 over a sum near 0 is infinite.
+        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        selectors = ops.cast(selectors, dtype)
         entropy = -ops.sum(selectors * ops.log(selectors + EPSILON), axis=-1)
         self.add_loss(self.entropy_weight * _mean_of_examples(entropy))
         if 2**self._num_bits > self.num_experts:

@@ -47,7 +47,8 @@ class Orthogonality(keras.layers.Layer):
         check_task_shape(task_shape)
 
     def call(self, private: Tensor, shared: Tensor, task: Tensor) -> Tensor:
-        dtype = self.variable_dtype
+        # The length of a row of zeros is 0 in half precision, even if bounded.
+        dtype = keras.backend.result_type(self.variable_dtype, "float32")
         is_own = ops.cast(task == self.index, dtype)
         count = ops.maximum(ops.sum(is_own), 1.0)
         products = ops.matmul(

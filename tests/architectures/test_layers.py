@@ -155,3 +155,16 @@ def test_config_round_trip(layer):
     assert config["registered_name"] == f"keras_mtl>{type(layer).__name__}"
     copy = keras.saving.deserialize_keras_object(config)
     assert copy.get_config() == layer.get_config()
+
+
+def test_losses_in_float16():
+    """They are finite at a row of zeros, and at a code without an expert."""
+    zeros, task = np.zeros((2, 3), "float16"), np.zeros((2, 1), "int32")
+    penalty = architectures.Orthogonality(0, dtype="float16")
+    penalty(zeros, zeros, task)
+    gate = architectures.DSelectGate(3, k=1, per_example=False, dtype="float16")
+    gate.build((None, 3))
+    gate.bit_bias.assign([1.0, 1.0])
+    gate(zeros)
+    for loss in [*penalty.losses, *gate.losses]:
+        assert np.isfinite(ops.convert_to_numpy(loss))
