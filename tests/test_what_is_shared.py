@@ -82,6 +82,12 @@ def test_picture_without_graphviz(tmp_path, monkeypatch):
         plots.task_graph(model(), tmp_path / "model")
 
 
+def test_a_model_without_tasks():
+    plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match="MultiTaskModel`. Received: model=<S"):
+        plots.task_graph(plain)
+
+
 def test_picture(tmp_path, monkeypatch):
     """A program in the place of `dot` that writes what it was given."""
     program = tmp_path / "dot"

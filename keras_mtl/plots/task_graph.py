@@ -47,10 +47,16 @@ def task_graph(
         The text in the language of Graphviz.
 
     Raises:
-        ValueError: If the path has no suffix, or Graphviz cannot write it.
+        ValueError: If the model has no tasks, the path has no suffix, or
+            Graphviz cannot write it.
         RuntimeError: If Graphviz is not installed, and the path is that of a
             picture.
     """
+    if not hasattr(model, "summary_by_task"):
+        raise ValueError(
+            "Expected `model` to be a `keras_mtl.MultiTaskModel`. Received: "
+            f"model={model!r}. `keras.utils.plot_model` draws other models."
+        )
     split = split_of(model)
     rows = parameters_by_task(split, model.weights)
     text = _Picture(split, rows).text()
