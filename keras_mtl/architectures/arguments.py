@@ -15,7 +15,9 @@ def task_names(tasks: Iterable[str]) -> list[str]:
     Raises:
         ValueError: If they are no different strings, or none.
     """
-    names = [] if isinstance(tasks, str) else list(tasks)
+    no_names = isinstance(tasks, (str, keras.KerasTensor))
+    is_list = isinstance(tasks, Iterable) and not no_names
+    names = list(tasks) if is_list else []
     are_names = all(isinstance(name, str) and name for name in names)
     if not names or not are_names or len({*names}) < len(names):
         raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_mtl.architectures.arguments import check_tensors
+from keras_mtl.backend.keras_internals import Function
 
 Tensor = Any
 
@@ -34,7 +35,7 @@ class Experts:
         for maker in self._makers:
             _check_is_maker(maker)
         # They are kept, so that no two have the same identity.
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, tuple[Any, set[int]]] = {}
 
     def __call__(self, name: str, x: Tensor, level: int = 0) -> Tensor:
         """Makes the expert of that name, and calls it.
@@ -79,14 +80,17 @@ class Experts:
             )
         different = {id(x): x for x in inputs.values()}
         outputs = {key: expert(x) for key, x in different.items()}
-        self._check_is_new(name, expert)
-        self._made[name] = expert
         for y in outputs.values():
             if not isinstance(y, keras.KerasTensor):
                 raise ValueError(
                     f"Expected the layer of `expert({name!r})` to return one "
                     f"tensor. Received: {y!r}"
                 )
+        own = _weights_of(expert)
+        for key, y in outputs.items():
+            own |= _weights_between(different[key], y)
+        self._check_is_new(name, expert, own)
+        self._made[name] = expert, own
         return {task: outputs[id(x)] for task, x in inputs.items()}
 
     def several(self, name: str, x: Tensor, count: int, level: int = 0) -> dict:
@@ -98,10 +102,9 @@ class Experts:
         names = [f"{name}_{i}" for i in range(count)]
         return {name: self(name, x, level) for name in names}
 
-    def _check_is_new(self, name, expert):
-        own = _weights_of(expert)
-        for other, known in self._made.items():
-            if known is expert or own & _weights_of(known):
+    def _check_is_new(self, name, expert, own):
+        for other, (known, weights) in self._made.items():
+            if known is expert or own & weights:
                 raise ValueError(
                     "Expected `expert` to make a new layer each time. "
                     f"Received: {expert!r} for {name!r}, which has layers of "
@@ -124,10 +127,19 @@ def _check_is_maker(make):
         )
 
 
-def _weights_of(expert):
-    if not isinstance(expert, keras.Layer):
+def _weights_of(operation):
+    if not isinstance(operation, keras.Layer):
         return set()
-    return {id(v) for v in expert.weights}
+    return {id(v) for v in operation.weights}
+
+
+def _weights_between(x, y):
+    """Returns the ids of the weights of the layers from `x` to `y`."""
+    try:
+        operations = Function(keras.tree.flatten(x), y).operations
+    except ValueError:  # A function of other tensors, too.
+        return set()
+    return set().union(*map(_weights_of, operations))
 
 
 def inputs_and_experts(

@@ -19,9 +19,17 @@ class Gates:
     Args:
         gate_input: Function from an input of experts to what the gates see of
             it, or `None` if they see it as it is.
+
+    Raises:
+        ValueError: If it is no function.
     """
 
     def __init__(self, gate_input: Callable | None = None):
+        if gate_input is not None and not callable(gate_input):
+            raise ValueError(
+                "Expected `gate_input` to be a function of the experts' input "
+                f"or `None`. Received: gate_input={gate_input!r}"
+            )
         self._gate_input = gate_input
         # Pairs of input and vector: gates of the same input share the vector.
         self._vectors: list[tuple[Any, Tensor]] = []

@@ -10,6 +10,7 @@ from keras_mtl.architectures.arguments import task_names
 from keras_mtl.architectures.branch_choice import BranchChoice
 from keras_mtl.architectures.experts import inputs_and_experts
 from keras_mtl.backend.checks import positive_integer
+from keras_mtl.backend.checks import seed as checked_seed
 
 Tensor = Any
 
@@ -73,7 +74,7 @@ def learning_to_branch(
     levels = positive_integer("levels", levels)
     count = positive_integer("num_experts", num_experts)
     make = inputs_and_experts(x, expert, levels)
-    seeds = itertools.count(seed or 0)
+    seeds = itertools.count(checked_seed("seed", seed) or 0)
 
     def choose(blocks, layer_name):
         own_seed = None if seed is None else next(seeds)

@@ -72,7 +72,7 @@ def mtan(
     """
     names = task_names(tasks)
     down = _levels("encoder", encoder)
-    up = _levels("decoder", decoder) if len(decoder) else []
+    up = _levels("decoder", decoder, may_be_empty=True)
     attention = _Attention(down, up, name)
     return {task: attention(task) for task in names}
 
@@ -116,8 +116,14 @@ class _Attention:
         return x
 
 
-def _levels(name, levels):
+def _levels(name, levels, may_be_empty=False):
     """Returns a list of pairs of tensors."""
+    is_tensor = isinstance(levels, keras.KerasTensor)
+    if is_tensor or not isinstance(levels, Iterable):
+        raise ValueError(
+            f"Expected `{name}` to be a list of levels. Received: "
+            f"{name}={levels!r}"
+        )
     pairs = [x if isinstance(x, (list, tuple)) else (x, x) for x in levels]
     for pair in pairs:
         is_pair = len(pair) == 2 and all(map(_is_image, pair))
@@ -127,7 +133,7 @@ def _levels(name, levels):
                 "shape (batch, height, width, channels), or pairs of the first "
                 f"and the last tensor of a level. Received: {pair}"
             )
-    if not pairs:
+    if not pairs and not may_be_empty:
         raise ValueError(
             f"Expected `{name}` to have at least one level. Received: []"
         )

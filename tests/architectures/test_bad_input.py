@@ -31,7 +31,7 @@ def vector():
 
 
 @every_builder
-@pytest.mark.parametrize("tasks", [[], "ab", ["a", "a"], ["a", 1]])
+@pytest.mark.parametrize("tasks", [[], "ab", ["a", "a"], ["a", 1], None, 2])
 def test_tasks(build, tasks):
     with pytest.raises(ValueError, match="to be different names.*Received:"):
         build(vector(), tasks, expert)
@@ -57,10 +57,14 @@ def sharing_a_layer(dense):
 @pytest.mark.parametrize(
     "build", BUILDERS[1:], ids=lambda build: build.__name__
 )
-@pytest.mark.parametrize("wrap", [False, True], ids=["layer", "inside"])
+@pytest.mark.parametrize("wrap", ["layer", "inside", "function"])
 def test_one_layer_twice(build, wrap):
     dense = layers.Dense(4, name="of_all")
-    make = sharing_a_layer(dense) if wrap else lambda name: dense
+    make = {
+        "layer": lambda name: dense,
+        "inside": sharing_a_layer(dense),
+        "function": lambda name: lambda x: layers.ReLU()(dense(x)),
+    }[wrap]
     kwargs = {"levels": 2} if build is architectures.film else {}
     message = "make a new layer each time. Received: .* of the one for '"
     with pytest.raises(ValueError, match=message):
@@ -141,6 +145,24 @@ def test_numbers():
         architectures.cgc(vector(), TASKS, expert, num_shared=0)
     with pytest.raises(ValueError, match="index=2 is one"):
         architectures.CrossStitchUnit(2)([vector(), vector()])
+
+
+def test_no_function_and_no_seed():
+    with pytest.raises(ValueError, match="gate_input=3"):
+        architectures.mmoe(vector(), TASKS, expert, gate_input=3)
+    with pytest.raises(ValueError, match="seed='x'"):
+        architectures.learning_to_branch(vector(), TASKS, expert, seed="x")
+    with pytest.raises(ValueError, match="to be different names"):
+        architectures.mmoe(TASKS, vector(), expert)
+
+
+def test_functions_of_a_tensor_with_layers_of_their_own():
+    x = layers.Dense(4)(vector())
+
+    def make(name):
+        return lambda y: layers.ReLU()(layers.Dense(4, name=name)(y))
+
+    assert list(architectures.ple(x, TASKS, make)) == TASKS
 
 
 def test_two_blocks_in_one_graph():

@@ -136,6 +136,10 @@ def test_bad_input():
     x = keras.Input((8, 8, 1))
     with pytest.raises(ValueError, match="Expected the levels of `encoder`"):
         architectures.mtan([keras.Input((8,))], TASKS)
+    for levels in ({"encoder": x}, {"encoder": [x], "decoder": None}):
+        with pytest.raises(ValueError, match="to be a list of levels. Receiv"):
+            architectures.mtan(**levels, tasks=TASKS)
+    assert list(architectures.mtan(iter([x]), TASKS, iter([]))) == TASKS
     with pytest.raises(ValueError, match="at least one level"):
         architectures.mtan([], TASKS)
     with pytest.raises(ValueError, match=r"Received: \(8, 8\) and then \(5, 5"):
