@@ -152,24 +152,37 @@ def _layers_to_adapt(backbone, targets):
 
 @contextlib.contextmanager
 def _adapted(layer: Any, a: Any, b: Any, scale: float) -> Iterator[None]:
-    """A block in which a layer is called with an adapter."""
-    call, activation = layer.call, layer.activation
+    """A block in which a layer is called with an adapter.
 
-    def adapted_call(inputs, *args, **kwargs):
+    The network may itself have such adapters. They add to what the layer
+    returns before its activation, whichever comes first.
+    """
+    # What an adapter outside of this one has put there.
+    outer = layer.__dict__.get("call")
+    call, activation = outer.parts if outer else (layer.call, layer.activation)
+
+    def linear(inputs, *args, **kwargs):
         outputs = call(inputs, *args, **kwargs)
         if isinstance(layer, layers.EinsumDense):
             kernel = ops.matmul(a, b)
             change = ops.einsum(layer.equation, inputs, kernel)
         else:
             change = ops.matmul(ops.matmul(inputs, a), b)
-        outputs = outputs + scale * change
+        return outputs + scale * change
+
+    def adapted_call(*args, **kwargs):
+        outputs = linear(*args, **kwargs)
         return outputs if activation is None else activation(outputs)
 
+    adapted_call.parts = linear, activation  # type: ignore[attr-defined]
     # Keras would track what is set in the ordinary way.
     object.__setattr__(layer, "call", adapted_call)
     object.__setattr__(layer, "activation", None)
     try:
         yield
     finally:
-        object.__delattr__(layer, "call")
-        object.__setattr__(layer, "activation", activation)
+        if outer:
+            object.__setattr__(layer, "call", outer)
+        else:
+            object.__delattr__(layer, "call")
+            object.__setattr__(layer, "activation", activation)

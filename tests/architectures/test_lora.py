@@ -145,3 +145,18 @@ def test_sequential_network_and_one_target():
     features = architectures.lora(network, TASKS, rank=1, targets="last")
     model = keras.Model(network.inputs, features)
     assert len(model.trainable_variables) == 2 * len(TASKS)
+
+
+def test_adapters_of_a_network_that_has_adapters():
+    x = keras.Input((4,))
+    plain = keras.Model(x, layers.Dense(4, "tanh", name="dense")(x))
+    adapted = keras.Model(x, architectures.lora(plain, ["old"])["old"])
+    twice = architectures.LowRankAdapters(adapted)
+    rows = X[:, 0]
+    for v in adapted.trainable_variables:
+        v.assign(RNG.normal(size=v.shape))
+    before = ops.convert_to_numpy(adapted(rows))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(twice(rows)), before, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(ops.convert_to_numpy(adapted(rows)), before)
