@@ -101,6 +101,7 @@ def test_half_precision(name):
         np.testing.assert_allclose(actual, y, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.quick_on_torch
 @pytest.mark.parametrize("name", ["ple", "cross_stitch", "learning_to_branch"])
 def test_padding_is_masked(name):
     """What is left of a sequence does not depend on how long the padding is."""
