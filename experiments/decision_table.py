@@ -124,7 +124,7 @@ def draw(rows, path):
     import matplotlib.pyplot as plt
 
     labels, problems, values, known = grid_of(rows)
-    size = (max(5.0, 2.2 + 1.5 * len(problems)), 1.2 + 0.32 * len(labels))
+    size = (max(5.8, 2.2 + 1.5 * len(problems)), 1.2 + 0.32 * len(labels))
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     axes.imshow(
         np.ma.masked_invalid(values),
