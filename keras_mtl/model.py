@@ -310,11 +310,7 @@ class MultiTaskModel(BalancedModel, Functional):
             NaN in an epoch without any; `share/<task>` is its share of the
             steps.
         """
-        arguments = {
-            name: value
-            for name, value in locals().items()
-            if name not in ("self", "weighting", "__class__")
-        }
+        arguments = fit_arguments.of_keras(locals())
         self._assert_compile_called("fit")
         fit_arguments.check_no_weighting(arguments)
         check_files(callbacks)

@@ -287,11 +287,7 @@ class MultiLossModel(BalancedModel, keras.Model):
         Returns:
             A `keras.callbacks.History`, as of `MultiTaskModel.fit`.
         """
-        arguments = {
-            name: value
-            for name, value in locals().items()
-            if name not in ("self", "weighting", "__class__")
-        }
+        arguments = fit_arguments.of_keras(locals())
         self._assert_compile_called("fit")
         fit_arguments.check_no_weighting(arguments)
         if isinstance(x, TaskSampler):

@@ -14,6 +14,16 @@ BEFORE_WEIGHTING = ("y", "batch_size", "epochs", "verbose", "callbacks")
 VALIDATING = ("test_step", "compute_loss", "evaluate")
 
 
+def of_keras(names):
+    """Returns the arguments of `fit` that go on to Keras.
+
+    Args:
+        names: What `locals()` has at the beginning of `fit`.
+    """
+    own = ("self", "weighting", "__class__")
+    return {name: value for name, value in names.items() if name not in own}
+
+
 def check_no_weighting(arguments):
     """Raises an error if a weighting is given as another argument.
 
