@@ -50,19 +50,7 @@ def network(decoder=False):
     return keras_mtl.MultiTaskModel(x, outputs), features
 
 
-class Forward:
-    def __init__(self, model):
-        self.model = model
-
-    def convolve(self, x, name):
-        return expected_layers.convolve(
-            x, *expected_layers.weights(self.model, name)
-        )
-
-    def norm(self, x, name):
-        gamma, beta, mean, variance = expected_layers.weights(self.model, name)
-        return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
-
+class Forward(expected_layers.Forward):
     def mask(self, x, name):
         x = self.norm(self.convolve(x, f"{name}_g"), f"{name}_g_norm")
         x = self.norm(self.convolve(relu(x), f"{name}_h"), f"{name}_h_norm")

@@ -90,3 +90,17 @@ def convolve(x, kernel, bias):
         window = tuple(slice(o, o + n) for o, n in zip(offset, x.shape[1:-1]))
         result += padded[(slice(None), *window)] @ kernel[offset]
     return result
+
+
+class Forward:
+    """Convolutions and norms with the weights of a model's layers."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def convolve(self, x, name):
+        return convolve(x, *weights(self.model, name))
+
+    def norm(self, x, name):
+        gamma, beta, mean, variance = weights(self.model, name)
+        return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta

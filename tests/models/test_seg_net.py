@@ -28,20 +28,8 @@ def network(build, **kwargs):
     return build(shape=SHAPE, widths=WIDTHS, classes=4, **kwargs)
 
 
-class Forward:
+class Forward(expected_layers.Forward):
     """The forward passes, with the places of the maxima as one flat index."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def convolve(self, x, name):
-        return expected_layers.convolve(
-            x, *expected_layers.weights(self.model, name)
-        )
-
-    def norm(self, x, name):
-        gamma, beta, mean, variance = expected_layers.weights(self.model, name)
-        return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
 
     def block(self, x, name):
         return relu(self.norm(self.convolve(x, name), f"{name}_norm"))
