@@ -132,6 +132,7 @@ def test_a_run_is_training_by_hand():
     assert summary["equal"]["relative_time"] == 1.0
 
 
+@pytest.mark.once
 def test_weightings_meet_the_same_parameters_and_batches():
     x, y = make_data()
     losses = []

@@ -105,6 +105,7 @@ test_checkpointing.save(model, folder / "model.weights.h5")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.skipif(
     not hasattr(signal, "SIGKILL"), reason="signals are those of POSIX"

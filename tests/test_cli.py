@@ -198,6 +198,7 @@ def test_what_is_quick_imports_nothing_that_is_slow():
     assert last == "imported: []"
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_keras_finds_our_classes_in_a_file(tmp_path):
     """Whatever is imported late, `import keras_mtl` is enough to load."""
@@ -318,6 +319,7 @@ def test_the_doctor_is_named_where_something_is_missing(monkeypatch, capsys):
     assert "`keras-mtl doctor` shows" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_backend_is_chosen():
     """Also where Keras is imported already: then the command starts again."""

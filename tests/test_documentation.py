@@ -303,6 +303,7 @@ def test_architectures(tmp_path, monkeypatch, capsys):
     assert sorted(space["model"].output_keys) == ["ctcvr", "ctr"]
 
 
+@pytest.mark.once
 def test_networks():
     first, vectors, scenes = examples("docs/networks.md")
     space = {"keras_mtl": keras_mtl, "tasks": ["a"], "vocabulary": ["", "b"]}

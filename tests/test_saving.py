@@ -159,10 +159,8 @@ def test_training_goes_on_in_a_new_process(interrupted):
 OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != utils.BACKEND]
 
 
-@pytest.mark.once
-@pytest.mark.parametrize(
-    "other", [OTHERS[0], pytest.param(OTHERS[1], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("other", OTHERS)
 def test_training_goes_on_with_another_backend(interrupted, other):
     if importlib.util.find_spec(other) is None:
         pytest.skip(f"{other} is not installed")

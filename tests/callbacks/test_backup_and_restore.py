@@ -141,6 +141,7 @@ def break_weights(folder):
     return folder / name
 
 
+@pytest.mark.once
 def test_broken_weights(tmp_path):
     killed_in(tmp_path, 2)
     path = break_weights(tmp_path)

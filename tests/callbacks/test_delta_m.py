@@ -34,6 +34,7 @@ def fit(model, *callbacks, **kwargs):
     return model.fit(X, Y, verbose=0, callbacks=list(callbacks), **kwargs)
 
 
+@pytest.mark.once
 def test_is_the_mean_relative_change():
     history = fit(compiled(), DeltaM(BASELINE)).history
     losses = np.array(history["val_a_loss"])

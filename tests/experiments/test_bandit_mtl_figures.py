@@ -79,6 +79,7 @@ def fdu_mtl_dir(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_fdu_mtl(experiment, fdu_mtl_dir, monkeypatch, tmp_path):
     arguments = [
         *["--data-dir", str(fdu_mtl_dir), "--tasks", "books", "music"],
@@ -93,6 +94,7 @@ def test_fdu_mtl(experiment, fdu_mtl_dir, monkeypatch, tmp_path):
     assert run(experiment, tmp_path, "fdu_mtl", *arguments) == first
 
 
+@pytest.mark.slow
 def test_qm9(experiment, tmp_path):
     # Found, not imported: it asks for packages that its data do not need.
     if importlib.util.find_spec("qm9pack") is None:

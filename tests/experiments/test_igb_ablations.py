@@ -76,6 +76,7 @@ def test_rows_differ_in_what_their_names_say(experiment):
     assert scaled["igb_v2, reward / α"].buffer_size == 100
 
 
+@pytest.mark.slow
 def test_qm9(experiment, monkeypatch, tmp_path):
     # Found, not imported: it asks for packages that its data do not need.
     if importlib.util.find_spec("qm9pack") is None:

@@ -22,6 +22,7 @@ def igb_v2_rewards(monkeypatch):
     return importlib.import_module("igb_v2_rewards")
 
 
+@pytest.mark.slow
 def test_experiment(igb_v2_rewards, tmp_path, monkeypatch, capsys):
     generate = igb_v2_rewards.settings.generate
     monkeypatch.setattr(

@@ -7,6 +7,7 @@ import pytest
 from experiments import igb_v2_settings
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_experiment(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(igb_v2_settings, "TEMPERATURES", [0.2])
