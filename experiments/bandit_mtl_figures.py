@@ -9,20 +9,18 @@ Figures 5 to 9 of the paper:
 - 8 and 9: the weights of the tasks over the epochs, which for BanditMTL are
   T p, beside those of Uncertainty, GradNorm and MGDA-UB.
 
-    python experiments/bandit_mtl_figures.py --data-dir fdu_mtl
-    python experiments/bandit_mtl_figures.py --data qm9
-    python experiments/bandit_mtl_figures.py --data-dir fdu_mtl --reviews 60 \
-        --epochs 2 --seeds 0 --rho 0 1.2 --eta 0.5 --output-dir /tmp/bandit
+    python experiments/bandit_mtl_figures.py sentiment --data-dir fdu_mtl
+    python experiments/bandit_mtl_figures.py topics --data-dir 20news
+    python experiments/bandit_mtl_figures.py qm9
+    python experiments/bandit_mtl_figures.py sentiment --data-dir fdu_mtl \
+        --texts 60 --epochs 2 --seeds 0 --rho 0 1.2 --eta 0.5 \
+        --output-dir /tmp/bandit
 
-- `fdu_mtl`: the sentiment analysis of the paper, fourteen domains of Amazon's
-  reviews, with its network: a TextCNN with kernels of 3, 5 and 7 words that all
-  tasks share, and for each task a dropout of 0.5 and a softmax layer. All tasks
-  have one input: a review has the label of its own task, and those of the other
-  tasks are missing. Per step, that is one pass of the trunk over reviews of all
-  tasks, and the loss of a task is the mean over its own: as with a batch for
-  each task, but that their sizes vary a little. The score is the accuracy.
-  Unlike in the paper, the word vectors are learned, not GloVe's, a batch of 256
-  has reviews of all tasks, and 20 epochs take the place of 3000.
+- `sentiment` and `topics`: data and network of `text_classification.py`, the
+  paper's but for the number of filters. A text has the label of its own task,
+  and those of the other tasks are missing, so that the loss of a task is the
+  mean over its own texts in a batch. 20 epochs take the place of 3000. The
+  score is the accuracy.
 - `qm9`: eleven regressions, with the network of `qm9.py`. The score is the mean
   absolute error in standard deviations of the targets: lower is better.
 
@@ -47,12 +45,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import qm9 as qm9_experiment
-from keras import layers
+import text_classification
 
 import keras_mtl
 from keras_mtl import weightings
 from keras_mtl.backend import files
-from keras_mtl.datasets import fdu_mtl
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing
 
@@ -60,7 +57,6 @@ RHOS = (0.0, 0.4, 0.8, 1.2, 1.6, 2.0)
 ETAS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1)
 # With which the other of the two is varied.
 RHO, ETA = 1.2, 0.5
-KERNELS = (3, 5, 7)
 
 
 class Problem(NamedTuple):
@@ -79,56 +75,27 @@ class Problem(NamedTuple):
     uncertainty_form: str
 
 
-def fdu_mtl_problem(arguments):
+def text_problem(arguments):
     if arguments.data_dir is None:
-        raise SystemExit("--data fdu_mtl needs --data-dir, its folder")
-    tasks = tuple(arguments.tasks or fdu_mtl.AMAZON_TASKS)
-    train, _, test, vocabulary = fdu_mtl.load_data(
-        arguments.data_dir,
-        tasks,
-        max_words=arguments.max_words,
-        reviews=arguments.reviews,
-    )
+        raise SystemExit(f"{arguments.data} needs --data-dir, its folder")
+    problem = text_classification.problem_of(arguments)
+    rate, epochs = arguments.learning_rate, arguments.epochs
     return Problem(
-        train,
-        test,
-        tasks,
-        build=lambda: text_cnn(tasks, len(vocabulary), arguments.max_words),
-        compile=lambda: {
-            "optimizer": keras.optimizers.Adam(1e-3),
-            "loss": dict.fromkeys(tasks, "sparse_categorical_crossentropy"),
-            "metrics": {task: ["accuracy"] for task in tasks},
-        },
-        batch_size=256,
+        problem.data.train,
+        problem.data.test,
+        tuple(problem.metrics),
+        problem.build,
+        compile=lambda: problem.compile_args(rate, epochs),
+        batch_size=problem.batch_size,
         metric="accuracy",
         higher_is_better=True,
-        last_shared=[f"convolution_{size}" for size in KERNELS],
+        last_shared=[
+            layer.name
+            for layer in problem.build().layers
+            if isinstance(layer, keras.layers.Conv1D)
+        ],
         uncertainty_form="classification",
     )
-
-
-def text_cnn(tasks, vocabulary_size, max_words, units=50, filters=32):
-    tokens = keras.Input((max_words,), dtype="int32", name="tokens")
-    words = layers.Embedding(vocabulary_size, units)(tokens)
-    features = [
-        layers.Conv1D(
-            filters,
-            size,
-            padding="same",
-            activation="relu",
-            name=f"convolution_{size}",
-        )(words)
-        for size in KERNELS
-    ]
-    features = [layers.GlobalMaxPooling1D()(x) for x in features]
-    features = layers.Concatenate()(features)
-    outputs = {
-        task: layers.Dense(2, activation="softmax", name=task)(
-            layers.Dropout(0.5)(features)
-        )
-        for task in tasks
-    }
-    return keras_mtl.MultiTaskModel({"tokens": tokens}, outputs)
 
 
 def qm9_problem(arguments):
@@ -154,7 +121,11 @@ def qm9_problem(arguments):
     )
 
 
-PROBLEMS = {"fdu_mtl": fdu_mtl_problem, "qm9": qm9_problem}
+PROBLEMS = {
+    "sentiment": text_problem,
+    "topics": text_problem,
+    "qm9": qm9_problem,
+}
 
 
 def label(rho, eta):
@@ -286,9 +257,8 @@ def output_path(arguments, suffix):
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", choices=PROBLEMS, default="fdu_mtl")
+    parser.add_argument("data", choices=PROBLEMS)
     parser.add_argument("--data-dir", help="folder of the data")
-    parser.add_argument("--tasks", nargs="+", help="by default, all")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rho", type=float, nargs="+", default=list(RHOS))
@@ -296,9 +266,9 @@ def parse(argv):
     parser.add_argument(
         "--output-dir", type=Path, default=Path(__file__).parent
     )
-    group = parser.add_argument_group("fdu_mtl")
-    group.add_argument("--reviews", type=int, help="of each file")
-    group.add_argument("--max-words", type=int, default=128)
+    group = parser.add_argument_group("sentiment and topics")
+    group.add_argument("--learning-rate", type=float, default=5e-3)
+    text_classification.add_options(group)
     group = parser.add_argument_group("qm9")
     group.add_argument("--molecules", type=int, default=5000)
     return parser.parse_args(argv)

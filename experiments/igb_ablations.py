@@ -13,11 +13,9 @@ with other sizes of the replay buffer. Δm is against models of one task each.
 
 - `qm9`: network, molecules, learning rate and single-task models are those of
   `qm9.py`, whose finished single-task models are not trained again.
-- `nyuv2`, on which the paper has the table: a small convolutional network of
-  the form of SegNet, on images in MTAN's layout with sides that 16 divides,
-  without augmentation. The single-task models are the same network with the
-  weight 1 for one task and 0 for the others. Δm is over the paper's nine
-  metrics but the median angle.
+- `nyuv2`, on which the paper has the table: data, split, network and the nine
+  metrics of `nyuv2.py`. The single-task models are the same network with the
+  weight 1 for one task and 0 for the others.
 
 Both are measured after the last epoch, the paper after that with the best
 validation. The paper trains for 500 epochs, that is 199,000 steps if its
@@ -41,18 +39,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import numpy as np
+import nyuv2 as nyuv2_experiment
 import qm9 as qm9_experiment
-from keras import layers
-from keras import ops
 
 import keras_mtl
 from keras_mtl.backend import files
-from keras_mtl.datasets import nyuv2
+from keras_mtl.benchmarking import single_task
 from keras_mtl.datasets import qm9
 from keras_mtl.models import message_passing
-from keras_mtl.weightings import Constant
 from keras_mtl.weightings import IGBv2
 
 # Δm in percent on NYUv2, table 3 of the paper.
@@ -79,7 +74,7 @@ class Problem(NamedTuple):
     compile: Callable
     batch_size: int
     metrics: dict
-    higher_is_better: list
+    higher_is_better: list | None
     scale: dict
     # Takes the problem and the arguments of the script.
     single_task: Callable
@@ -133,139 +128,44 @@ def qm9_problem(arguments):
 def nyuv2_problem(arguments):
     if arguments.data_dir is None:
         raise SystemExit("--data nyuv2 needs --data-dir, the folder of NYUv2")
-    splits = nyuv2.load_data(
-        arguments.data_dir,
-        validation=arguments.validation_images,
-        images=arguments.images,
-    )
-    batch_size = 8
-    steps = number_of_steps(splits[0], batch_size, arguments.epochs)
+    problem = nyuv2_experiment.problem_of(arguments)
+    data = problem.data
+
+    def compile_args():
+        return problem.compile_args(arguments.learning_rate, arguments.epochs)
+
+    def alone(_, arguments):
+        found = single_task(
+            problem.build,
+            data.train,
+            compile_args=compile_args,
+            epochs=arguments.epochs,
+            seeds=arguments.seeds,
+            batch_size=problem.batch_size,
+            validation_data=data.validation,
+            test_data=data.test,
+            path=output_path(arguments, "_single_task_runs.jsonl"),
+        )
+        names = [f"{t}_{m}" for t, ms in problem.metrics.items() for m in ms]
+        return {name: found.results[name] for name in names}
+
     return Problem(
-        *splits,
-        build=lambda: segmentation_network(splits[0][0].shape[1:]),
-        compile=lambda: {
-            # As the paper's, which is halved every 100 of 500 epochs.
-            "optimizer": keras.optimizers.Adam(
-                keras.optimizers.schedules.ExponentialDecay(
-                    1e-3, max(1, steps // 5), 0.5, staircase=True
-                )
-            ),
-            "loss": {
-                "segmentation": crossentropy,
-                "depth": "mae",
-                "normal": cosine_distance,
-            },
-            "metrics": {
-                "segmentation": [
-                    keras.metrics.MeanIoU(
-                        nyuv2.CLASSES, sparse_y_pred=False, name="miou"
-                    ),
-                    "accuracy",
-                ],
-                "depth": ["mae", relative_error],
-                "normal": [angle, within_11, within_22, within_30],
-            },
-        },
-        batch_size=batch_size,
-        metrics={
-            "segmentation": ["miou", "accuracy"],
-            "depth": ["mae", "relative_error"],
-            "normal": ["angle", "within_11", "within_22", "within_30"],
-        },
-        higher_is_better=[
-            "segmentation_miou",
-            "segmentation_accuracy",
-            *(f"normal_within_{degrees}" for degrees in (11, 22, 30)),
-        ],
+        data.train,
+        data.validation,
+        data.test,
+        build=problem.build,
+        compile=compile_args,
+        batch_size=problem.batch_size,
+        metrics=problem.metrics,
+        higher_is_better=problem.higher_is_better,
         scale={},
-        single_task=nyuv2_single_task,
+        single_task=alone,
     )
 
 
 def number_of_steps(train, batch_size, epochs):
     size = len(next(iter(train[1].values())))
     return -(-size // batch_size) * epochs
-
-
-def nyuv2_single_task(problem, arguments):
-    """Returns the mean results over the seeds of models of one task each."""
-    tasks = list(problem.metrics)
-    labels = {task: f"single task: {task}" for task in tasks}
-    one_hot = np.eye(len(tasks)).tolist()
-    result = compare(
-        problem,
-        {labels[task]: Constant(x) for task, x in zip(tasks, one_hot)},
-        arguments,
-    )
-    summary = result.summary()
-    return {
-        f"{task}_{name}": summary[labels[task]]["metrics"][f"{task}_{name}"][0]
-        for task in tasks
-        for name in problem.metrics[task]
-    }
-
-
-def segmentation_network(shape, widths=(16, 32, 64, 64)):
-    """An encoder and a decoder that the tasks share, and a head for each.
-
-    Unlike SegNet, it upsamples without the places of the largest values.
-    """
-    image = keras.Input(shape, name="image")
-    x = image
-    for width in widths:
-        x = convolution(x, width)
-        x = layers.MaxPooling2D()(x)
-    for width in reversed(widths):
-        x = layers.UpSampling2D()(x)
-        x = convolution(x, width)
-    segmentation = convolution(x, widths[0])
-    depth = convolution(x, widths[0])
-    normal = convolution(x, widths[0])
-    outputs = {
-        "segmentation": layers.Conv2D(nyuv2.CLASSES, 1, activation="softmax")(
-            segmentation
-        ),
-        "depth": layers.Conv2D(1, 1)(depth),
-        "normal": layers.UnitNormalization()(layers.Conv2D(3, 1)(normal)),
-    }
-    return keras_mtl.MultiTaskModel(image, outputs)
-
-
-def convolution(x, width):
-    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization()(x))
-
-
-def crossentropy(y_true, y_pred):
-    # Keras's sparse one raises an error for images on PyTorch.
-    labels = ops.one_hot(ops.cast(y_true, "int32"), nyuv2.CLASSES)
-    return keras.losses.categorical_crossentropy(labels, y_pred)
-
-
-def cosine_distance(y_true, y_pred):
-    return 1.0 - ops.sum(y_true * y_pred, axis=-1)
-
-
-def relative_error(y_true, y_pred):
-    return ops.mean(ops.abs(y_true - y_pred) / y_true, axis=-1)
-
-
-def angle(y_true, y_pred):
-    """The angle between two unit vectors, in degrees."""
-    cosine = ops.sum(y_true * y_pred, axis=-1)
-    return ops.arccos(ops.clip(cosine, -1.0, 1.0)) * (180 / np.pi)
-
-
-def within_11(y_true, y_pred):
-    return ops.cast(angle(y_true, y_pred) < 11.25, "float32")
-
-
-def within_22(y_true, y_pred):
-    return ops.cast(angle(y_true, y_pred) < 22.5, "float32")
-
-
-def within_30(y_true, y_pred):
-    return ops.cast(angle(y_true, y_pred) < 30.0, "float32")
 
 
 PROBLEMS = {"qm9": qm9_problem, "nyuv2": nyuv2_problem}
@@ -327,8 +227,8 @@ def parse(argv):
     group = parser.add_argument_group("qm9")
     group.add_argument("--molecules", type=int, default=5000)
     group = parser.add_argument_group("nyuv2")
-    group.add_argument("--images", type=int, help="of train and of val")
-    group.add_argument("--validation-images", type=int, default=197)
+    group.add_argument("--learning-rate", type=float, default=1e-3)
+    nyuv2_experiment.add_options(group)
     return parser.parse_args(argv)
 
 

@@ -72,14 +72,19 @@ def problem_of(arguments):
     )
 
 
-def main(argv=None):
-    parser = comparison.parser_of(__doc__, epochs=24, methods=METHODS)
+def add_options(parser):
+    """Adds the options of the data and of the network."""
     parser.add_argument("--images", type=int, help="of each folder; all")
     parser.add_argument("--validation", type=int, default=197)
     parser.add_argument(
         "--widths", type=int, nargs="+", default=[16, 32, 64, 64, 64]
     )
     parser.add_argument("--batch-size", type=int, default=8)
+
+
+def main(argv=None):
+    parser = comparison.parser_of(__doc__, epochs=24, methods=METHODS)
+    add_options(parser)
     arguments = parser.parse_args(argv)
     problem = problem_of(arguments)
     _, content = comparison.compare(problem, arguments)

@@ -43,16 +43,18 @@ METHODS = [
 
 def load(arguments):
     """Returns the data, the names of the tasks and the number of classes."""
+    known = {"topics": newsgroups.TASKS, "sentiment": fdu_mtl.AMAZON_TASKS}
+    tasks = tuple(arguments.tasks or known[arguments.data])
     options = {"max_words": arguments.max_words}
     if arguments.data == "topics":
         data = newsgroups.load_data(
-            arguments.data_dir, posts=arguments.texts, **options
+            arguments.data_dir, tasks, posts=arguments.texts, **options
         )
-        return data, newsgroups.TASKS, 4
+        return data, tasks, 4
     data = fdu_mtl.load_data(
-        arguments.data_dir, reviews=arguments.texts, **options
+        arguments.data_dir, tasks, reviews=arguments.texts, **options
     )
-    return data, fdu_mtl.AMAZON_TASKS, 2
+    return data, tasks, 2
 
 
 def problem_of(arguments):
@@ -87,14 +89,20 @@ def problem_of(arguments):
     )
 
 
-def main(argv=None):
-    parser = comparison.parser_of(__doc__, epochs=40, methods=METHODS)
-    parser.add_argument("data", choices=["topics", "sentiment"])
+def add_options(parser):
+    """Adds the options of the data and of the network."""
     parser.add_argument("--texts", type=int, help="texts of each task")
+    parser.add_argument("--tasks", nargs="+", help="by default, all")
     parser.add_argument("--max-words", type=int, default=128)
     parser.add_argument("--filters", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--no-glove", dest="glove", action="store_false")
+
+
+def main(argv=None):
+    parser = comparison.parser_of(__doc__, epochs=40, methods=METHODS)
+    parser.add_argument("data", choices=["topics", "sentiment"])
+    add_options(parser)
     arguments = parser.parse_args(argv)
     problem = problem_of(arguments)
     _, content = comparison.compare(problem, arguments)

@@ -20,7 +20,7 @@ FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 def experiment(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    # As when the script is run: it imports `qm9.py` beside it.
+    # As when the script is run: it imports what is beside it.
     monkeypatch.syspath_prepend(FOLDER)
     spec = importlib.util.spec_from_file_location(
         "bandit_mtl_experiment", FOLDER / "bandit_mtl_figures.py"
@@ -39,7 +39,7 @@ def experiment(monkeypatch, tmp_path):
 def run(experiment, output_dir, data, *arguments):
     budget = "--epochs 2 --seeds 0 --rho 0 1.2 --eta 0.5".split()
     output = ["--output-dir", str(output_dir)]
-    experiment.main(["--data", data, *budget, *arguments, *output])
+    experiment.main([data, *budget, *arguments, *output])
     stem = f"bandit_mtl_{data}"
     assert (output_dir / f"{stem}.png").exists()
     assert (output_dir / f"{stem}_weights.png").exists()
@@ -80,18 +80,18 @@ def fdu_mtl_dir(tmp_path):
 
 
 @pytest.mark.slow
-def test_fdu_mtl(experiment, fdu_mtl_dir, monkeypatch, tmp_path):
+def test_sentiment(experiment, fdu_mtl_dir, monkeypatch, tmp_path):
     arguments = [
         *["--data-dir", str(fdu_mtl_dir), "--tasks", "books", "music"],
-        *["--max-words", "8"],
+        *["--max-words", "8", "--filters", "4", "--no-glove"],
     ]
-    first = run(experiment, tmp_path, "fdu_mtl", *arguments)
+    first = run(experiment, tmp_path, "sentiment", *arguments)
     check(first, {"books", "music"})
     for entry in first["results"].values():
         assert 0 <= entry["score"] <= 1
     # What is on the disk is not trained again.
     monkeypatch.setattr(keras_mtl.MultiTaskModel, "fit", None)
-    assert run(experiment, tmp_path, "fdu_mtl", *arguments) == first
+    assert run(experiment, tmp_path, "sentiment", *arguments) == first
 
 
 @pytest.mark.slow
@@ -103,6 +103,6 @@ def test_qm9(experiment, tmp_path):
     check(run(experiment, tmp_path, "qm9", *arguments), {"mu", "zpve"})
 
 
-def test_fdu_mtl_needs_its_folder(experiment, tmp_path):
+def test_sentiment_needs_its_folder(experiment, tmp_path):
     with pytest.raises(SystemExit, match="needs --data-dir"):
-        run(experiment, tmp_path, "fdu_mtl")
+        run(experiment, tmp_path, "sentiment")
