@@ -10,6 +10,7 @@ from keras_mtl import weightings
 from keras_mtl.backend import replicas
 from keras_mtl.backend.keras_internals import DotNotTrackScope
 from keras_mtl.backend.keras_internals import SerializableDict
+from keras_mtl.backend.keras_internals import first_batch_of_epoch
 from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
 from keras_mtl.metrics.task_means import TaskMeans
 from keras_mtl.saving import compile_config
@@ -22,6 +23,8 @@ from keras_mtl.training.gramian import TaskGramian
 from keras_mtl.training.kept_functions import KeptFunctions
 from keras_mtl.training.measured_variables import measured_variables
 from keras_mtl.training.measured_variables import warn_of_unseen_conflicts
+from keras_mtl.training.paired_batches import PairedBatches
+from keras_mtl.training.paired_batches import batch_to_train_on
 from keras_mtl.training.parameter_groups import shapes_for
 from keras_mtl.training.running_step import RunningStep
 from keras_mtl.training.running_step import in_test_step
@@ -156,6 +159,14 @@ class BalancedModel(Checkpointing, BackendTrainer):
         self._kept_functions.note_made(self)
         return made
 
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        is_paired = isinstance(
+            getattr(iterator, "data_adapter", None), PairedBatches
+        )
+        if is_paired and data_batch is None:
+            data_batch = first_batch_of_epoch(iterator)
+        super()._symbolic_build(iterator, batch_to_train_on(data_batch))
+
     # Training
 
     def gramian(
@@ -271,6 +282,10 @@ class BalancedModel(Checkpointing, BackendTrainer):
         """Returns what a weighting sees of a list of task losses, `(T,)`."""
         losses = unscale_loss_for_distribution(ops.stack(losses))
         return ops.stop_gradient(losses)
+
+    def _needs_validation(self):
+        """Whether the weighting learns from validation data."""
+        return self.weighting.needs_validation
 
     def _measures_part_of_batch(self):
         """Whether the step begins with a pass of a part of the batch."""

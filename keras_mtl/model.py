@@ -20,6 +20,7 @@ from keras_mtl.training import fit_arguments
 from keras_mtl.training import logs as training_logs
 from keras_mtl.training import task_selection
 from keras_mtl.training.epoch_hooks import EpochHooks
+from keras_mtl.training.fit_arguments import PAIRED
 from keras_mtl.training.graph import GraphSplit
 from keras_mtl.training.graph import split_of
 from keras_mtl.training.graph_arguments import check_is_graph
@@ -274,6 +275,7 @@ class MultiTaskModel(BalancedModel, Functional):
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
         weighting: Any = None,
+        validation_for_weighting: Any = None,
     ) -> keras.callbacks.History:
         """Trains the model, as `keras.Model.fit`.
 
@@ -298,6 +300,11 @@ class MultiTaskModel(BalancedModel, Functional):
                 instance that was used before continues with its state, and the
                 compiled steps of the last few weightings are kept. By default
                 the present weighting continues.
+            validation_for_weighting: Data from which a weighting with two
+                levels, such as `"auto_lambda"`, learns the weights, as
+                `validation_data`: `(x, y)` or `(x, y, sample_weight)` of
+                arrays, shuffled, or a data set. Each step takes one batch of
+                them, again and again.
 
         Returns:
             A `keras.callbacks.History`. Its `loss` is the sum of the task
@@ -319,7 +326,9 @@ class MultiTaskModel(BalancedModel, Functional):
                 self._set_weighting(weightings.get(weighting))
         steps = None
         if isinstance(x, TaskSampler):
-            fit_arguments.check_with_sampler(arguments)
+            fit_arguments.check_with_sampler(
+                {**arguments, PAIRED: validation_for_weighting}
+            )
             steps = task_selection.steps_for(self, x)
         if steps is None or not isinstance(validation_data, dict):
             fit_arguments.check_validation_data(self, validation_data)
@@ -332,8 +341,19 @@ class MultiTaskModel(BalancedModel, Functional):
         if isinstance(x, ShuffledBatches):
             arguments, y = fit_arguments.in_own_order(arguments), x.y
         self._note_complete(y)
+        arguments = self._with_pairs(arguments, validation_for_weighting)
         with self._running.in_fit():
             return super().fit(**arguments)
+
+    def _with_pairs(self, arguments, data):
+        """Returns the arguments of `fit` with the data for the weighting."""
+        if data is None:
+            return arguments
+        fit_arguments.check_validation_data(self, data, PAIRED)
+        arguments = fit_arguments.with_pairs(self, arguments, data)
+        is_array = isinstance(data, (tuple, list))
+        self._note_complete(data[1] if is_array else None)
+        return arguments
 
     def train_on_batch(
         self,

@@ -23,6 +23,7 @@ from keras_mtl.training import fit_arguments
 from keras_mtl.training.epoch_hooks import EpochHooks
 from keras_mtl.training.gramian import as_tensors
 from keras_mtl.training.loss_split import LossSplit
+from keras_mtl.training.paired_batches import batch_to_train_on
 
 
 class MultiLossModel(BalancedModel, keras.Model):
@@ -188,7 +189,9 @@ class MultiLossModel(BalancedModel, keras.Model):
             tasks,
             self.trainable_variables,
             self._variables_of_layers(measurement.shared),
-            keeps_rows=measurement.update_every == 1,
+            keeps_rows=(
+                measurement.update_every == 1 and not weighting.perturbs
+            ),
         )
 
     def _variables_of_layers(self, shared):
@@ -274,6 +277,7 @@ class MultiLossModel(BalancedModel, keras.Model):
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
         weighting: Any = None,
+        validation_for_weighting: Any = None,
     ) -> keras.callbacks.History:
         """Trains the model, as `keras.Model.fit`.
 
@@ -283,6 +287,11 @@ class MultiLossModel(BalancedModel, keras.Model):
             weighting: A weighting, as of `compile`, that replaces the present
                 one. The optimizer keeps its state. By default the present
                 weighting continues.
+            validation_for_weighting: Data from which a weighting with two
+                levels, such as `"auto_lambda"`, learns the weights, as
+                `validation_data`: `(x, y)` or `(x, y, sample_weight)` of
+                arrays, shuffled, or a data set. Each step takes one batch of
+                them, again and again.
 
         Returns:
             A `keras.callbacks.History`, as of `MultiTaskModel.fit`.
@@ -299,12 +308,15 @@ class MultiLossModel(BalancedModel, keras.Model):
         if weighting is not None:
             self._choose(weightings.get(weighting))
         arguments["callbacks"] = EpochHooks(self, x).put_first(callbacks)
+        arguments = fit_arguments.with_pairs(
+            self, arguments, validation_for_weighting
+        )
         with self._running.in_fit():
             return super().fit(**arguments)
 
     def _symbolic_build(self, iterator=None, data_batch=None):
         if self._looks_for_tasks() and data_batch is None:
-            iterator, data_batch = None, first_batch_of_epoch(iterator)
+            iterator, data_batch = None, _first_batch(iterator)
         super()._symbolic_build(iterator, data_batch)
         if self._looks_for_tasks():
             self._find_tasks(data_batch)
@@ -315,8 +327,12 @@ class MultiLossModel(BalancedModel, keras.Model):
         super()._maybe_symbolic_build(iterator, data_batch)
         if self._looks_for_tasks():
             if data_batch is None:
-                data_batch = first_batch_of_epoch(iterator)
+                data_batch = _first_batch(iterator)
             self._find_tasks(data_batch)
+
+    def _needs_validation(self):
+        # The weighting is set once the tasks are known.
+        return self._chosen().needs_validation
 
     def _looks_for_tasks(self):
         return self.compiled and self.tasks is None
@@ -348,6 +364,10 @@ class MultiLossModel(BalancedModel, keras.Model):
                 f"{error}"
             ) from error
         self._begin_tasks(found)
+
+
+def _first_batch(iterator):
+    return batch_to_train_on(first_batch_of_epoch(iterator))
 
 
 def _as_tensor(value):

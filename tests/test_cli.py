@@ -240,7 +240,7 @@ def test_methods_are_chosen(capsys):
     free = listed(capsys, "--kind", "loss", "--cost", "1", "--needs", "none")
     assert {"equal", "uncertainty", "bandit_mtl"} <= set(free)
     assert not {"scale_invariant", "dwa", "igb_v1", "sum"} & set(free)
-    assert listed(capsys, "--kind", "wrapper") == ["cr_mogm"]
+    assert listed(capsys, "--kind", "wrapper") == ["cr_mogm", "samo"]
     both = listed(capsys, "--kind", "gradient", "--needs", "positive-losses")
     assert both == ["db_mtl"]
     assert listed(capsys, "--kind", "gradient", "--cost", "1") == ["gradnorm"]

@@ -168,6 +168,15 @@ def first_batch_of_epoch(iterator):
     return data[0] if isinstance(data, (list, tuple)) else next(data)
 
 
+def in_super_batches(iterator, size):
+    """Stacks the batches that one call of a step on JAX takes. Since 3.16."""
+    import jax
+
+    return _data_utils.super_batch_iterator(
+        iterator, size, stack_fn=jax.numpy.stack
+    )
+
+
 def stateless_scope():
     """Returns the `keras.StatelessScope` of this moment. Since 3.0."""
     return _stateless_scope.get_stateless_scope()

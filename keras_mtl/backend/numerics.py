@@ -52,3 +52,14 @@ def total_of(gradients: Iterable[Tensor | None]) -> Tensor | None:
     """Returns the sum of those that are not `None`, `None` if all are."""
     given = [g for g in gradients if g is not None]
     return functools.reduce(operator.add, given) if given else None
+
+
+def norm_of_all(tensors: Iterable[Tensor | None]) -> Tensor:
+    """Returns the norm of tensors together, in float32; `None` is zeros."""
+    given = [ops.cast(t, "float32") for t in tensors if t is not None]
+    if not given:
+        return ops.zeros(())
+    # Squares of large numbers would leave the range of float32.
+    largest = ops.max(ops.stack([ops.max(ops.abs(t)) for t in given]))
+    unit = ops.where(largest > TINY, largest, 1.0)
+    return unit * ops.sqrt(total_of([ops.sum((t / unit) ** 2) for t in given]))

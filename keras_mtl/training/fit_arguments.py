@@ -1,14 +1,22 @@
 """The arguments of `fit`: what is wrong with them, and those of some data."""
 
 import keras
+import numpy as np
 
 from keras_mtl.backend.keras_internals import can_convert_arrays
+from keras_mtl.backend.keras_internals import get_data_adapter
 from keras_mtl.backend.keras_internals import is_tf_dataset
+from keras_mtl.backend.numerics import MAX_SEED
+from keras_mtl.training.paired_batches import PairedBatches
 from keras_mtl.weightings.registry import WEIGHTINGS
 from keras_mtl.weightings.weighting import Weighting
 
 # The arguments of `fit` in whose place a weighting may be given by position.
 BEFORE_WEIGHTING = ("y", "batch_size", "epochs", "verbose", "callbacks")
+
+# The argument of `fit` with the data whose batches are paired with those of
+# the training.
+PAIRED = "validation_for_weighting"
 
 # A model that overrides one of them knows itself which labels it takes.
 VALIDATING = ("test_step", "compute_loss", "evaluate")
@@ -20,7 +28,7 @@ def of_keras(names):
     Args:
         names: What `locals()` has at the beginning of `fit`.
     """
-    own = ("self", "weighting", "__class__")
+    own = ("self", "weighting", PAIRED, "__class__")
     return {name: value for name, value in names.items() if name not in own}
 
 
@@ -80,7 +88,7 @@ def is_weighting(value):
     return is_class or isinstance(value, (str, Weighting))
 
 
-def check_validation_data(model, data):
+def check_validation_data(model, data, argument="validation_data"):
     """Raises an error if labels of the validation data are missing.
 
     Arrays are looked at, the specification of a data set of TensorFlow, and
@@ -90,6 +98,7 @@ def check_validation_data(model, data):
     Args:
         model: `MultiTaskModel`.
         data: `validation_data` of `fit`.
+        argument: Name of the argument of `fit`, for errors.
 
     Raises:
         ValueError: If a task has no labels in them, or some are of no output.
@@ -107,7 +116,7 @@ def check_validation_data(model, data):
         what = str(error).rstrip(".")
         labels = ", ".join(f'"{task}": ...' for task in losses.labelled_tasks)
         raise ValueError(
-            f"{what}. Type `validation_data=(x, {{{labels}}})`."
+            f"{what}. Type `{argument}=(x, {{{labels}}})`."
         ) from None
 
 
@@ -137,6 +146,41 @@ def _spec_of(data):
     if isinstance(data, keras.utils.PyDataset) and data.num_batches != 0:
         return data[0]
     return data
+
+
+def with_pairs(model, arguments, data):
+    """Returns the arguments of `fit` whose data have batches of two kinds.
+
+    Args:
+        model: The model, whose weighting is set.
+        arguments: Dict of the arguments of `fit`.
+        data: `validation_for_weighting` of `fit`, or `None`.
+
+    Raises:
+        ValueError: If the weighting learns from no validation data, or there is
+            a `validation_split`.
+    """
+    if data is None:
+        return arguments
+    if not model._needs_validation():
+        raise ValueError(
+            "Expected a weighting that learns from validation data, such as "
+            '"auto_lambda", for `validation_for_weighting`. Received: '
+            f"weighting={model.weighting}"
+        )
+    if arguments["validation_split"]:
+        raise ValueError(
+            "Expected `validation_data` beside `validation_for_weighting`. "
+            f"Received: validation_split={arguments['validation_split']}"
+        )
+    names = ["x", "y", "sample_weight", "batch_size", "steps_per_epoch"]
+    names += ["shuffle", "class_weight"]
+    adapter = get_data_adapter(**{name: arguments[name] for name in names})
+    batch_size = arguments["batch_size"] or adapter.batch_size or 32
+    seed = int(np.random.randint(MAX_SEED))
+    pairs = PairedBatches(adapter, data, batch_size, seed)
+    none = dict.fromkeys(["y", "sample_weight", "class_weight"])
+    return {**arguments, **none, "x": pairs}
 
 
 def in_own_order(arguments):
@@ -173,4 +217,10 @@ def check_with_sampler(arguments):
         raise ValueError(
             "Expected `validation_data` with a `TaskSampler`. Received: "
             f"validation_split={arguments['validation_split']}"
+        )
+    if arguments.get(PAIRED) is not None:
+        raise ValueError(
+            f"Expected no `{PAIRED}` with a `TaskSampler`, each step of which "
+            f"trains one task. Received: {PAIRED} of type "
+            f"{type(arguments[PAIRED])}"
         )

@@ -91,8 +91,9 @@ def loop_of(weighting):
     """Returns the `Loop` of a weighting.
 
     Raises:
-        ValueError: If it is no `Weighting`, measures part of a batch, or weighs
-            groups of variables apart.
+        ValueError: If it is no `Weighting`, measures part of a batch, weighs
+            groups of variables apart, or needs losses at other parameters or
+            on validation data.
     """
     if not isinstance(weighting, Weighting):
         raise ValueError(
@@ -106,6 +107,19 @@ def loop_of(weighting):
             "a whole batch: use `update_every`, or compute other losses of a "
             "part of the batch. Received: "
             f"gramian_batch={weighting.measurement.gramian_batch}"
+        )
+    if weighting.needs_gradients and weighting.perturbs:
+        raise ValueError(
+            "Expected a weighting of gradients where the parameters are, since "
+            "a loop computes its losses there alone; in `fit`, "
+            f"{type(weighting).__name__} computes them elsewhere, too. "
+            f"Received: {weighting}"
+        )
+    if weighting.needs_validation:
+        raise ValueError(
+            "Expected a weighting that needs no validation data, since a loop "
+            "has one batch alone; `fit` takes them, as `validation_for_"
+            f"weighting`. Received: {weighting}"
         )
     check_are_one_group(weighting)
     if weighting not in _LOOPS:

@@ -83,13 +83,19 @@ class Collector:
         return model._total_loss([self.joint], model._compute_penalty())
 
 
-def losses_of_pass(model, data):
-    """Computes the task losses of a batch in a training pass of its own.
+def losses_of_pass(model, data, training=True):
+    """Computes the task losses of a batch in a pass of its own.
+
+    Args:
+        model: `MultiTaskModel`.
+        data: `(x, y)` or `(x, y, sample_weight)`.
+        training: Whether the layers behave as in training.
 
     Returns:
         List of scalars.
     """
     batch = keras.utils.unpack_x_y_sample_weight(data)
-    y_pred = model(batch[0], training=True)
+    y_pred = model(batch[0], training=training)
     cut = keras.ops.stop_gradient
-    return step_loss(model, batch, y_pred, cut, record=False).losses
+    loss = step_loss(model, batch, y_pred, cut, record=False, penalize=False)
+    return loss.losses

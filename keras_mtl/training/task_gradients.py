@@ -171,8 +171,8 @@ class TaskGradients:
         ]
 
 
-def part_of_batch(batch, fraction):
-    """Returns the first examples of a nest of tensors or `None`."""
+def part_of_batch(batch, fraction, from_end=False):
+    """Returns the first or last examples of a nest of tensors or `None`."""
     given = [t for t in keras.tree.flatten(batch) if t is not None]
     size = ops.shape(given[0])[0]
     if isinstance(size, int):
@@ -180,8 +180,9 @@ def part_of_batch(batch, fraction):
     else:
         count = ops.ceil(fraction * ops.cast(size, "float32"))
         count = ops.cast(count, "int32")
+    part = slice(size - count, None) if from_end else slice(count)
     return keras.tree.map_structure(
-        lambda tensor: None if tensor is None else tensor[:count], batch
+        lambda tensor: None if tensor is None else tensor[part], batch
     )
 
 

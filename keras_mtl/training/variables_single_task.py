@@ -25,7 +25,8 @@ def take_step(steps, task, data):
     model, state = steps.model, steps.state[task]
     before, same_numbers = values_of(state), model._same_numbers()
     logs, loss = _train(steps, task, data)
-    with unchanged(model, state, before), same_numbers():
+    undone = unchanged(model, state, before)
+    with undone, same_numbers(), model._unrecorded():
         loss_after, _, _ = steps.forward(task, data)
     return logs, loss, ops.stop_gradient(loss_after)
 

@@ -12,11 +12,16 @@ from keras_mtl.backend.snapshot import Snapshot
 from keras_mtl.backend.snapshot import values_of
 from keras_mtl.training import balancing
 from keras_mtl.training import step_state
+from keras_mtl.training.look_ahead import LookAhead
+from keras_mtl.training.paired_batches import batch_to_train_on
+from keras_mtl.training.paired_batches import batches_to_weigh_by
+from keras_mtl.training.perturbation import at_own_parameters
 from keras_mtl.training.pullback import ForwardPass
 from keras_mtl.training.split_call import call_in_two
 from keras_mtl.training.step_loss import losses_of_pass
 from keras_mtl.training.step_loss import step_loss
 from keras_mtl.training.task_gradients import part_of_batch
+from keras_mtl.training.variables_surroundings import VariablesSurroundings
 
 
 class VariablesTrainer:
@@ -24,8 +29,9 @@ class VariablesTrainer:
 
     A backend says how a forward pass is recorded (`_recorded`), how a tensor is
     copied so that no gradient passes (`_cut`), what gives the gradients
-    (`_pullback_class`, `_gradients_of`), and what keeps its own random numbers
-    (`_same_numbers`, `_kept_numbers`) and records nothing (`_unrecorded`).
+    (`_pullback_class`, `_gradients_of`, `_gradients_at`), and what keeps its
+    own random numbers (`_same_numbers`, `_kept_numbers`) and records nothing
+    (`_unrecorded`).
     """
 
     _unrecorded = staticmethod(contextlib.nullcontext)
@@ -33,9 +39,23 @@ class VariablesTrainer:
 
     def train_step(self, data: Any) -> Any:
         with self._undone_if_skipped():
+            if self.weighting.needs_validation:
+                self._look_ahead(data)
+            data = batch_to_train_on(data)
             if self.weighting.needs_losses_after:
                 return self._step_with_losses_after(data)
             return self._step(data)
+
+    def _look_ahead(self, data):
+        """Lets the weighting learn from validation data, before the step."""
+        scale = self.optimizer.scale_loss(ops.ones(()))
+        near = [
+            VariablesSurroundings(self, batch, scale)
+            for batch in batches_to_weigh_by(data)
+        ]
+        ahead = LookAhead(self.trainable_variables, *near, scale)
+        rate = ops.convert_to_tensor(self.optimizer.learning_rate)
+        self.weighting.before_step(ahead.slopes, rate)
 
     @contextlib.contextmanager
     def _undone_if_skipped(self):
@@ -66,7 +86,8 @@ class VariablesTrainer:
         state = step_state.network_state(self)
         before, same_numbers = values_of(state), self._same_numbers()
         logs = self._step(data)
-        with step_state.unchanged(self, state, before), same_numbers():
+        unchanged = step_state.unchanged(self, state, before)
+        with unchanged, same_numbers(), self._unrecorded():
             losses = losses_of_pass(self, data)
         self.weighting.after_step(self._losses_to_weight(losses))
         return logs
@@ -89,13 +110,13 @@ class VariablesTrainer:
         part = None
         if self._measures_part_of_batch():
             part = self._pullback_of_part(batch, scale)
-        step = self._forward(self._split, batch, scale)
+        step, split, pullback = self._pass_to_balance(batch, scale)
         with self._unrecorded():
             gradients, weights = balancing.balanced_gradients(
-                self._split,
+                split,
                 self.weighting,
                 unscale_loss_for_distribution(ops.stack(step.losses)),
-                step.pullback,
+                pullback,
                 scale,
                 part,
             )
@@ -107,6 +128,23 @@ class VariablesTrainer:
             self.optimizer.apply_gradients(zip(gradients, variables))
             self._record_weights(weights)
         return self._record(batch, step)
+
+    def _pass_to_balance(self, batch, scale):
+        """Runs the forward pass of a step.
+
+        Returns:
+            Tuple of the `ForwardPass`, and of the split and the `Pullback` of
+            what the weighting balances.
+        """
+        if not self.weighting.perturbs:
+            step = self._forward(self._split, batch, scale)
+            return step, self._split, step.pullback
+        near = VariablesSurroundings(self, batch, scale)
+        step = self._forward(self._split, batch, scale)
+        split, pullback = at_own_parameters(
+            self._split, self.weighting, step.pullback, near, scale
+        )
+        return step, split, pullback
 
     def _record(self, batch, step):
         """Updates the metrics, and returns the logs of a step."""

@@ -32,6 +32,8 @@ from keras_mtl.weightings.igb_v2 import IGBv2
 from keras_mtl.weightings.bandit_mtl import BanditMTL
 from keras_mtl.weightings.go4align import GO4Align
 from keras_mtl.weightings.famo import FAMO
+from keras_mtl.weightings.auto_lambda import AutoLambda
+from keras_mtl.weightings.moml import MOML
 from keras_mtl.weightings.sum import Sum
 from keras_mtl.weightings.gradnorm import GradNorm
 from keras_mtl.weightings.nash_mtl import NashMTL
@@ -59,6 +61,7 @@ from keras_mtl.weightings.sdmgrad import SDMGrad
 from keras_mtl.weightings.moco import MoCo
 from keras_mtl.weightings.modo import MoDo
 from keras_mtl.weightings.cr_mogm import CRMOGM
+from keras_mtl.weightings.samo import SAMO
 from keras_mtl.weightings.pcd import PCD
 from keras_mtl.weightings.gcs import GCS
 from keras_mtl.weightings.metabalance import MetaBalance
@@ -66,6 +69,7 @@ from keras_mtl.weightings.metabalance import MetaBalance
 
 __all__ = [
     "AlignedMTL",
+    "AutoLambda",
     "BanditMTL",
     "CAGrad",
     "COSMOS",
@@ -96,6 +100,7 @@ __all__ = [
     "LDCMTL",
     "LRAnnealing",
     "MGDA",
+    "MOML",
     "Mean",
     "Measurement",
     "MetaBalance",
@@ -109,6 +114,7 @@ __all__ = [
     "PIVRG",
     "Random",
     "ReLoBRaLo",
+    "SAMO",
     "SDMGrad",
     "ScaleInvariant",
     "SmoothTchebycheff",

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -73,6 +74,9 @@ class GradientWeighting(Weighting):
     groups = "model"
     # In how many parts of the batch the gradients of features are compared.
     num_parts = 1
+    # Whether the gradients of each task are those at parameters of its own, to
+    # which `perturb` moves it. See `SAMO`.
+    perturbs = False
     implied_arguments = {**Weighting.implied_arguments, "rescale": None}
 
     def __init__(
@@ -177,6 +181,15 @@ class GradientWeighting(Weighting):
             Float32 tensor of shape `(N,)`.
         """
         return ops.matmul(weights, matrix)
+
+    def perturb(
+        self,
+        shared: Sequence[Tensor | None],
+        own: Sequence[Tensor | None],
+        change: Callable[[Sequence[Tensor | None]], Tensor],
+    ) -> tuple[list, list]:
+        """Returns by how much a task moves the parameters, as `SAMO`."""
+        raise NotImplementedError
 
     @contextlib.contextmanager
     def combining(self, losses: Tensor, gramian: Tensor) -> Iterator[None]:

@@ -77,6 +77,8 @@ class Weighting(keras.layers.Layer):
     needs_learning_rate = False
     # Whether the model calls `after_step`, which costs one more forward pass.
     needs_losses_after = False
+    # Whether the model calls `before_step`, with losses on validation data.
+    needs_validation = False
     # How many variables, at the end, files of older versions do not have.
     num_newer_variables = 0
     # Whether the weights are those of log L, whatever `scale_invariant` is.
@@ -260,6 +262,42 @@ class Weighting(keras.layers.Layer):
     def head_weights(self) -> Tensor:
         """Weights of the tasks' own parameters after a call, shape `(T,)`."""
         return ops.convert_to_tensor(self.task_weights)
+
+    def before_step(
+        self, slopes: Callable[..., Tensor], learning_rate: Tensor
+    ) -> None:
+        """Tells the method what its weights do to losses on validation data.
+
+        The model calls it before each step if `needs_validation`.
+
+        Args:
+            slopes: Function of the weights of a step of plain gradient descent,
+                shape `(T,)`, of a list of objectives, and of the step's
+                learning rate. An objective is a list of `T` weights of the
+                losses on validation data, `None` for 0. It returns a tensor of
+                shape `(objectives, T)`, the inner products of the gradients of
+                the objectives after that step with those of the task losses on
+                training data before it.
+            learning_rate: Scalar, the learning rate of the model.
+        """
+        are_valid = [ops.convert_to_tensor(True)]
+
+        def finite_slopes(*args):
+            found = slopes(*args)
+            finite = ops.isfinite(found)
+            are_valid.append(ops.all(finite))
+            return ops.where(finite, found, ops.zeros_like(found))
+
+        def step():
+            self.update_before_step(finite_slopes, learning_rate)
+            return ops.all(ops.stack(are_valid))
+
+        self._undo_unless(step)
+
+    def update_before_step(
+        self, slopes: Callable[..., Tensor], learning_rate: Tensor
+    ) -> None:
+        """Updates the state of the method; see `before_step`."""
 
     def after_step(self, losses: Tensor) -> None:
         """Passes the losses after a step, on its batch, to the method.

@@ -70,6 +70,7 @@ class Wrapper(Weighting):
     needs_positive_losses = Forwarded(_of_any)
     needs_epochs = Forwarded(_of_any)
     needs_losses_after = Forwarded(_of_any)
+    needs_validation = Forwarded(_of_any)
     balances_logarithms = Forwarded(_of_any)
     divides_by_losses = Forwarded(_of_any)
     follows_logarithms = Forwarded(_of_any)
@@ -90,6 +91,8 @@ class Wrapper(Weighting):
     weights_of_groups = Forwarded(_of_last)
     _gramian_shapes = Forwarded(_of_last)
     combine = Forwarded(_of_last)
+    perturbs = Forwarded(_of_last)
+    perturb = Forwarded(_of_last)
 
     aggregate = GradientWeighting.aggregate
     combining = GradientWeighting.combining
@@ -117,6 +120,13 @@ class Wrapper(Weighting):
         for weighting in self._parts():
             weights = weights * weighting.head_weights()
         return weights
+
+    def before_step(
+        self, slopes: Callable[..., Tensor], learning_rate: Tensor
+    ) -> None:
+        for weighting in self._parts():
+            if weighting.needs_validation:
+                weighting.before_step(slopes, learning_rate)
 
     def after_step(self, losses: Tensor) -> None:
         weights = ops.ones_like(losses)

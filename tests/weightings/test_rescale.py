@@ -15,6 +15,8 @@ CLASSES = {
     name: type(weightings.get(name))
     for name in weightings.names()
     if weightings.get(name).needs_gradients
+    # `rescale` is an argument of the method inside of it.
+    and not weightings.get(name).perturbs
 }
 LINEAR = [name for name, cls in CLASSES.items() if cls().is_linear]
 # They draw their weights anew in each call.

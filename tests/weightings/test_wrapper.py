@@ -31,6 +31,8 @@ OWN = {
     "compute_weights": "is the method",
     "compute_output_spec": "is the same for all weightings",
     "after_step": "tells each part of its losses",
+    "before_step": "tells the parts that need it",
+    "update_before_step": "`before_step` tells the parts",
     "update_after_step": "`after_step` tells the parts",
     "head_weights": "combines those of the parts",
     "needs_learning_rate": "the variable belongs to the part",

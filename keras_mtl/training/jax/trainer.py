@@ -12,6 +12,11 @@ from keras_mtl.training import step_state
 from keras_mtl.training.jax.forward_pass import Pass
 from keras_mtl.training.jax.state import VARIABLES
 from keras_mtl.training.jax.state import State
+from keras_mtl.training.jax.surroundings import JaxSurroundings
+from keras_mtl.training.look_ahead import LookAhead
+from keras_mtl.training.paired_batches import batch_to_train_on
+from keras_mtl.training.paired_batches import batches_to_weigh_by
+from keras_mtl.training.perturbation import at_own_parameters
 from keras_mtl.training.step_loss import losses_of_pass
 from keras_mtl.training.task_gradients import part_of_batch
 
@@ -21,12 +26,29 @@ class BackendTrainer:
 
     def train_step(self, state: tuple, data: Any) -> tuple:
         old = State(*state)
-        logs, new = self._step(old, data)
+        begun = old
+        if self.weighting.needs_validation:
+            begun = self._look_ahead(old, data)
+        data = batch_to_train_on(data)
+        logs, new = self._step(begun, data)
         if self.weighting.needs_losses_after:
             new = self._tell_losses_after(old, new, data)
         if step_state.scales_loss(self):
             new = self._undo_if_skipped(old, new)
         return logs, tuple(new)
+
+    def _look_ahead(self, state, data):
+        """Lets the weighting learn from validation data, before the step."""
+        scale = self._loss_scale(state)
+        near = [
+            JaxSurroundings(self, state, batch, scale)
+            for batch in batches_to_weigh_by(data)
+        ]
+        ahead = LookAhead(self.trainable_variables, *near, scale)
+        with self._scope(state, "trainable", "others", "optimizer") as scope:
+            rate = jnp.asarray(self.optimizer.learning_rate)
+            self.weighting.before_step(ahead.slopes, rate)
+        return state._replace(others=self._updated(scope, "others"))
 
     def _step(self, state, data):
         state = self._with_learning_rate(state)
@@ -86,11 +108,17 @@ class BackendTrainer:
         pullback = step.pullback(scale)
         names = ("trainable", "others", "metrics")
         with self._scope(step.state, *names) as scope:
+            split, of_tasks = self._split, pullback
+            if self.weighting.perturbs:
+                near = JaxSurroundings(self, state, batch, scale)
+                split, of_tasks = at_own_parameters(
+                    split, self.weighting, pullback, near, scale
+                )
             gradients, weights = balancing.balanced_gradients(
-                self._split,
+                split,
                 self.weighting,
                 jnp.stack(step.losses),
-                pullback,
+                of_tasks,
                 scale,
                 part,
             )

@@ -20,9 +20,7 @@ class TapePullback(RecordedPullback):
         sources = [
             v.value if isinstance(v, keras.Variable) else v for v in variables
         ]
-        gradients = self._tape.gradient(targets, sources, cotangents)
-        # The gradient of an embedding is sparse.
-        return [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+        return _dense(self._tape.gradient(targets, sources, cotangents))
 
     def stack(self, rows):
         if self.is_fused or tf.executing_eagerly():
@@ -56,6 +54,10 @@ class BackendTrainer(VariablesTrainer):
     @staticmethod
     def _gradients_of(target, variables, tape):
         return tape.gradient(target, [v.value for v in variables])
+
+    @staticmethod
+    def _gradients_at(target, tensors, tape):
+        return _dense(tape.gradient(target, tensors))
 
     @staticmethod
     def _same_numbers():
@@ -97,3 +99,8 @@ class BackendTrainer(VariablesTrainer):
         if tensor is None:
             return None
         return self.distribute_strategy.experimental_local_results(tensor)[0]
+
+
+def _dense(gradients):
+    # The gradient of an embedding is sparse.
+    return [g if g is None else tf.convert_to_tensor(g) for g in gradients]

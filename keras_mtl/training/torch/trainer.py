@@ -134,6 +134,13 @@ class BackendTrainer(VariablesTrainer):
         )
 
     @staticmethod
+    def _gradients_at(target, tensors, _):
+        # A loss without a label may not depend on any of them.
+        if not target.requires_grad:
+            return [None] * len(tensors)
+        return torch.autograd.grad(target, tensors, allow_unused=True)
+
+    @staticmethod
     def _same_numbers():
         return numbers_from_here()
 
@@ -144,13 +151,13 @@ class BackendTrainer(VariablesTrainer):
 def numbers_from_here():
     """Returns a context in which PyTorch draws what it draws from here on.
 
-    Nothing is recorded in it, and the generators are afterwards as before.
+    The generators are afterwards as before.
     """
     cpu, cuda = torch.get_rng_state(), torch.cuda.get_rng_state_all()
 
     @contextlib.contextmanager
     def context():
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng():
             torch.set_rng_state(cpu)
             torch.cuda.set_rng_state_all(cuda)
             yield
