@@ -69,3 +69,13 @@ def _as_tensor(value):
     if isinstance(value, keras.Variable):
         return ops.copy(value)
     return ops.convert_to_tensor(value)
+
+
+def without_autograph(function):
+    """Keeps AutoGraph from a function, which a `tf.function` may call.
+
+    AutoGraph rewrites the code of what is called, unless it is told otherwise,
+    and warns of what it cannot rewrite. There is nothing to rewrite here: the
+    operations of Keras make their loops and branches themselves.
+    """
+    return of_backend().without_autograph(function)

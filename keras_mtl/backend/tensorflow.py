@@ -23,6 +23,8 @@ def compile_pure(function):
 
 compile_reader = compile_pure
 
+without_autograph = tf.autograph.experimental.do_not_convert
+
 
 def solve_positive(matrix, right):
     """Eliminates column by column, as Gauss and Jordan did.

@@ -2,10 +2,12 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from keras_mtl.backend.compiling import without_autograph
 from keras_mtl.loops.of_backend import loop_of_backend
 from keras_mtl.weightings.weighting import Weighting
 
 
+@without_autograph
 def tape_gradient(
     tape: Any,
     losses: Mapping[str, Any] | Sequence[Any],

@@ -49,7 +49,18 @@ BUDGETS = {
         "epochs": 4,
         "kill_in_epoch": 3,
     },
+    "pinns": {
+        "weightings": ["equal", "config"],
+        "steps": 4,
+        "seeds": {"poisson": [0], "heat": [0]},
+    },
+    "recommender_experts": {"impressions": 600, "epochs": 1, "seeds": [0]},
+    "own_model_and_loop": {"houses": 128, "epochs": 2},
+    "vae": {"epochs": 2},
+    "distillation": {"weightings": ["nash_mtl"], "epochs": 2, "seeds": [0]},
 }
+# Which package has the data that a module reads.
+DATA = {"datasets import qm9": "qm9pack", "sklearn": "sklearn"}
 # A path of a machine: `/home/...`, `C:\...`, but not that of an address.
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~<-])(/[\w.-]+/|[A-Z]:\\)|~/")
 
@@ -154,10 +165,12 @@ def test_committed_outputs(path):
 def test_executes(path, make_notebooks, tmp_path):
     pytest.importorskip("ipykernel", exc_type=ImportError)
     pytest.importorskip("matplotlib", exc_type=ImportError)
-    # Found, not imported: it asks for packages that its data do not need.
-    if importlib.util.find_spec("qm9pack") is None:
-        pytest.skip("needs the data of the package qm9pack")
     committed, notebook = read(path), read(path)
+    # Found, not imported: it asks for packages that its data do not need.
+    for module, package in DATA.items():
+        needed = any(module in cell.source for cell in code_cells(notebook))
+        if needed and importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs the data of the package {package}")
     shrink(notebook, BUDGETS[path.stem])
     folder = tmp_path / "examples"
     folder.mkdir()
@@ -194,6 +207,14 @@ def test_production_shows_that_the_killed_training_ends_as_the_whole_one():
     assert len(differences) == 4
     assert all(float(value) <= 1e-6 for value in differences)
     assert "keras_mtl imported: False" in text
+
+
+@pytest.mark.any_backend
+def test_three_ways_of_training_agree():
+    text = printed(read(FOLDER / "own_model_and_loop.ipynb"))
+    differences = re.findall(r"parameters differ by (\S+) at most", text)
+    assert len(differences) == 2
+    assert all(float(value) <= 1e-5 for value in differences)
 
 
 @pytest.mark.any_backend

@@ -140,16 +140,16 @@ def test_a_loop_has_the_numbers_of_fit(name):
         pytest.param("update_every", True, marks=pytest.mark.slow),
     ],
 )
-def test_a_loop_in_a_function_of_tensorflow(name, compiled):
+def test_a_loop_in_a_function_of_tensorflow(name, compiled, caplog):
     import tensorflow as tf
 
     eager, traced = build(), build()
     loop(eager, METHODS[name]())
-    loop(
-        traced,
-        METHODS[name](),
-        function=tf.function(autograph=False, jit_compile=compiled),
-    )
+    # Its messages do not reach the root of all loggers.
+    tf.get_logger().addHandler(caplog.handler)
+    loop(traced, METHODS[name](), function=tf.function(jit_compile=compiled))
+    tf.get_logger().removeHandler(caplog.handler)
+    assert "AutoGraph" not in caplog.text
     for v, other in zip(eager.trainable_variables, traced.trainable_variables):
         np.testing.assert_allclose(v, other, 1e-4, 1e-6, err_msg=v.path)
 
