@@ -43,6 +43,8 @@ LOSS_BALANCING = [
     "relobralo",
     "cosmos",
     "pbi",
+    "auto_lambda",
+    "moml",
 ]
 GRADIENT_BALANCING = [
     "nash_mtl",
@@ -68,6 +70,8 @@ GRADIENT_BALANCING = [
     "moco",
     "modo",
     "cr_mogm",
+    "metabalance",
+    "samo",
     "mean",
 ]
 METHODS = LOSS_BALANCING + GRADIENT_BALANCING
@@ -91,6 +95,9 @@ PARAMETERS = {
     "db_mtl": {"beta": [0.5, 0.9]},
     "gradnorm": {"alpha": [1.5, 0.5]},
     "sdmgrad": {"lambda_": [0.3, 3.0]},
+    "auto_lambda": {"learning_rate": [1e-4, 1e-3]},
+    "moml": {"learning_rate": [1e-3, 1e-2]},
+    "samo": {"rho": [1e-3, 1e-2]},
 }
 
 # The part of the epochs for which a trial trains.
@@ -115,7 +122,11 @@ class Problem(NamedTuple):
 
 
 def weighting_of(label, problem):
-    """Returns what `benchmark` takes; gradients are those of the features."""
+    """Returns what `benchmark` takes; gradients are those of the features.
+
+    `auto_lambda` and `moml` learn their weights on the halves of each batch:
+    nothing but the training data is given to any method.
+    """
     if label == "tuned":
         return label
     cls = type(keras_mtl.weightings.get(label))
@@ -124,8 +135,11 @@ def weighting_of(label, problem):
     if label == "igb_v2":
         # The agent that runs on every backend.
         return cls(agent="keras", seed=0)
-    if label == "random":
+    if label in ("random", "samo"):
         return cls(seed=0)
+    if label == "metabalance":
+        # Its groups are the layers, and not the features.
+        return label
     return cls(gradients="features") if cls().needs_gradients else label
 
 
