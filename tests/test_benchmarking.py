@@ -85,6 +85,19 @@ def run(weightings=("equal", "random"), model_class=ScriptedModel, **arguments):
 # Training
 
 
+@pytest.mark.any_backend
+def test_data_for_the_weighting_go_to_the_methods_that_take_them():
+    result = benchmark(
+        build,
+        make_data(),
+        compile_args=COMPILE,
+        weightings=["equal", "auto_lambda"],
+        progress=False,
+        validation_for_weighting=make_data(),
+    )
+    assert result.labels == ["equal", "auto_lambda"]
+
+
 @pytest.mark.quick_on_torch
 def test_a_run_is_training_by_hand():
     x, y = make_data()

@@ -21,6 +21,7 @@ from keras_mtl.benchmarking.step_timer import StepTimer
 from keras_mtl.callbacks import DeltaM
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.training.epoch_warnings import named_run
+from keras_mtl.training.fit_arguments import PAIRED
 
 
 class Training:
@@ -158,9 +159,10 @@ class Training:
             # It comes last, to see what the others have logged.
             best = BestEpoch(*setting.select)
             callbacks.append(best)
+        fitting = _fitting_of(model, self._arguments_of(seed))
         with named_run(name):
             history = model.fit(
-                **{"verbose": 0, **self._arguments_of(seed), "epochs": epochs},
+                **{"verbose": 0, **fitting, "epochs": epochs},
                 callbacks=callbacks,
             ).history
         record = {
@@ -187,8 +189,9 @@ class Training:
         keras.utils.set_random_seed(0)
         model = self._new_model()
         self._compile(model, setting)
+        fitting = _fitting_of(model, self._fitting)
         return lambda callback: model.fit(
-            **{"verbose": 0, **self._fitting, "epochs": 1},
+            **{"verbose": 0, **fitting, "epochs": 1},
             callbacks=[callback],
         )
 
@@ -226,3 +229,10 @@ class Training:
             self._ordered = None, self._fitting
             self._ordered = seed, order_by_seed(self._fitting, seed)
         return self._ordered[1]
+
+
+def _fitting_of(model, arguments):
+    """Returns the arguments of `fit` that are those of the model's method."""
+    if model.weighting.needs_validation:
+        return arguments
+    return {k: v for k, v in arguments.items() if k != PAIRED}
