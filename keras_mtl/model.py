@@ -342,6 +342,7 @@ class MultiTaskModel(BalancedModel, Functional):
             arguments, y = fit_arguments.in_own_order(arguments), x.y
         self._note_complete(y)
         arguments = self._with_pairs(arguments, validation_for_weighting)
+        hooks.set_data(arguments["x"])
         with self._running.in_fit():
             return super().fit(**arguments)
 
@@ -349,8 +350,8 @@ class MultiTaskModel(BalancedModel, Functional):
         """Returns the arguments of `fit` with the data for the weighting."""
         if data is None:
             return arguments
-        fit_arguments.check_validation_data(self, data, PAIRED)
         arguments = fit_arguments.with_pairs(self, arguments, data)
+        fit_arguments.check_validation_data(self, data, PAIRED)
         is_array = isinstance(data, (tuple, list))
         self._note_complete(data[1] if is_array else None)
         return arguments

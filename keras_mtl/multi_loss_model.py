@@ -307,10 +307,12 @@ class MultiLossModel(BalancedModel, keras.Model):
         check_files(callbacks)
         if weighting is not None:
             self._choose(weightings.get(weighting))
-        arguments["callbacks"] = EpochHooks(self, x).put_first(callbacks)
+        hooks = EpochHooks(self, x)
+        arguments["callbacks"] = hooks.put_first(callbacks)
         arguments = fit_arguments.with_pairs(
             self, arguments, validation_for_weighting
         )
+        hooks.set_data(arguments["x"])
         with self._running.in_fit():
             return super().fit(**arguments)
 

@@ -49,6 +49,9 @@ can_convert_arrays = _arrays.can_convert_arrays
 convert_to_sliceable = _array_slicing.convert_to_sliceable
 check_data_cardinality = _data_utils.check_data_cardinality
 
+# What TensorFlow is told of the batches of a generator. Since 3.0.
+get_tensor_spec = _data_utils.get_tensor_spec
+
 # The metrics of `compile`, whose updates leave out missing labels. Since 3.0.
 CompileMetrics = _compile_utils.CompileMetrics
 

@@ -208,7 +208,7 @@ class IteratorBatches:
             except StopIteration:
                 raise ValueError(
                     "Expected data that can be gone through again and again, "
-                    "since tasks differ in the number of their batches. "
+                    "since steps may take more batches than there are. "
                     f"Received: {self._data}, which ended after {self._taken} "
                     "batches"
                 ) from None
@@ -229,7 +229,14 @@ class IteratorBatches:
 def _checked(batch):
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         raise ValueError(
-            "Expected the batches of a task to be `(x, y)` or `(x, y, "
-            f"sample_weight)`. Received: {type(batch).__name__}"
+            "Expected batches with labels, `(x, y)` or `(x, y, "
+            f"sample_weight)`. Received: {_described(batch)}"
         )
     return tuple(batch)
+
+
+def _described(batch):
+    name = type(batch).__name__
+    if isinstance(batch, (tuple, list)):
+        return f"a {name} of length {len(batch)}"
+    return name

@@ -19,8 +19,12 @@ class EpochHooks(keras.callbacks.Callback):
         # A callback list that the user made sets only the model of its own
         # callbacks.
         self.set_model(model)
-        self._set_epoch = getattr(data, "set_epoch", None)
+        self.set_data(data)
         self._steps = steps
+
+    def set_data(self, data):
+        """Sets what is told of the number of each epoch."""
+        self._set_epoch = getattr(data, "set_epoch", None)
 
     def put_first(self, callbacks):
         """Returns callbacks that begin with these hooks.

@@ -1,5 +1,7 @@
 """The arguments of `fit`: what is wrong with them, and those of some data."""
 
+import types
+
 import keras
 import numpy as np
 
@@ -7,6 +9,7 @@ from keras_mtl.backend.keras_internals import can_convert_arrays
 from keras_mtl.backend.keras_internals import get_data_adapter
 from keras_mtl.backend.keras_internals import is_tf_dataset
 from keras_mtl.backend.numerics import MAX_SEED
+from keras_mtl.datasets.shuffled_batches import ShuffledBatches
 from keras_mtl.training.paired_batches import PairedBatches
 from keras_mtl.weightings.registry import WEIGHTINGS
 from keras_mtl.weightings.weighting import Weighting
@@ -168,6 +171,7 @@ def with_pairs(model, arguments, data):
             '"auto_lambda", for `validation_for_weighting`. Received: '
             f"weighting={model.weighting}"
         )
+    _check_is_labelled(data)
     if arguments["validation_split"]:
         raise ValueError(
             "Expected `validation_data` beside `validation_for_weighting`. "
@@ -176,11 +180,49 @@ def with_pairs(model, arguments, data):
     names = ["x", "y", "sample_weight", "batch_size", "steps_per_epoch"]
     names += ["shuffle", "class_weight"]
     adapter = get_data_adapter(**{name: arguments[name] for name in names})
-    batch_size = arguments["batch_size"] or adapter.batch_size or 32
-    seed = int(np.random.randint(MAX_SEED))
-    pairs = PairedBatches(adapter, data, batch_size, seed)
+    pairs = PairedBatches(
+        adapter,
+        data,
+        arguments["batch_size"] or adapter.batch_size or 32,
+        _seed_of_order(arguments["x"]),
+        arguments["steps_per_epoch"] or adapter.num_batches,
+        getattr(arguments["x"], "set_epoch", None),
+    )
     none = dict.fromkeys(["y", "sample_weight", "class_weight"])
     return {**arguments, **none, "x": pairs}
+
+
+def _check_is_labelled(data):
+    """Raises a `ValueError` for what has no batches `(x, y)`."""
+    if isinstance(data, (tuple, list)):
+        is_known = len(data) in (2, 3) and can_convert_arrays(tuple(data))
+        found = [type(part).__name__ for part in data]
+    else:
+        is_known = is_tf_dataset(data) or isinstance(
+            data, (keras.utils.PyDataset, types.GeneratorType)
+        )
+        # A `DataLoader` has no shape, as arrays do.
+        is_known |= hasattr(data, "__len__") and not (
+            hasattr(data, "shape") or isinstance(data, (str, dict))
+        )
+        found = data if isinstance(data, (str, int, float)) else ""
+    if not is_known:
+        raise ValueError(
+            "Expected data with labels: `validation_for_weighting=(x, y)` or "
+            "`(x, y, sample_weight)` of arrays, or a data set of such batches. "
+            f"Received: a {type(data).__name__} {found}"
+        )
+
+
+def _seed_of_order(data):
+    """Returns a seed that is the same in a training that is resumed.
+
+    Args:
+        data: Training data, whose order may have a seed of its own.
+    """
+    if isinstance(data, ShuffledBatches):
+        return data.seed
+    return int(np.random.randint(MAX_SEED))
 
 
 def in_own_order(arguments):

@@ -1,18 +1,23 @@
 """Batches of training data, each with one of the data that weigh the tasks."""
 
 import collections
+import itertools
 
 import keras
 
 from keras_mtl.backend.keras_internals import DataAdapter
-from keras_mtl.backend.keras_internals import get_data_adapter
+from keras_mtl.backend.keras_internals import get_tensor_spec
 from keras_mtl.backend.keras_internals import in_super_batches
+from keras_mtl.backend.keras_internals import is_tf_dataset
 from keras_mtl.selection.task_batches import as_tensors
 from keras_mtl.selection.task_batches import task_batches
 from keras_mtl.training.task_gradients import part_of_batch
 
 # What a step is given: the batch that it trains on, and one of other data.
 PairedBatch = collections.namedtuple("PairedBatch", ["batch", "validation"])
+
+# In how many batches the dimensions are looked for that differ, as by Keras.
+LOOKED_AT = 2
 
 
 class PairedBatches(DataAdapter):
@@ -24,19 +29,55 @@ class PairedBatches(DataAdapter):
             arrays, or any data set that `fit` takes.
         batch_size: Number of examples in a batch of arrays.
         seed: Integer, of the order of the arrays.
+        steps: Number of steps in an epoch, `None` if it is not known.
+        set_epoch: Function that the training data have for the number of an
+            epoch, or `None`.
     """
 
-    def __init__(self, adapter, validation, batch_size, seed):
-        is_array = isinstance(validation, (tuple, list))
+    def __init__(
+        self, adapter, validation, batch_size, seed, steps=None, set_epoch=None
+    ):
         self._adapter = adapter
-        self._data = tuple(validation) if is_array else validation
+        self._data = validation
         self._batch_size = batch_size
+        self._seed = seed
+        self._steps = steps
+        self._set_epoch = set_epoch
+        self._has_begun = False
+        self._looked_at = collections.deque()
         # They go on from epoch to epoch.
         self._batches = task_batches(validation, batch_size, True, seed)
 
+    def set_epoch(self, epoch):
+        """Lets a training that is resumed go on with the batches it left."""
+        if self._set_epoch is not None:
+            self._set_epoch(epoch)
+        if not self._has_begun and self._steps is not None:
+            self._looked_at.clear()
+            self._batches.seek(epoch * self._steps, self._seed)
+        self._has_begun = True
+
+    def _next_batch(self):
+        if self._looked_at:
+            return self._looked_at.popleft()
+        return as_tensors(next(self._batches))
+
+    def _of_one_pass(self):
+        # TensorFlow reads ahead, and what it does not use would be lost.
+        count = self._adapter.num_batches
+        for _ in itertools.count() if count is None else range(count):
+            yield without_none(self._next_batch())
+
+    def _signature(self):
+        """Returns what TensorFlow is told of the batches."""
+        if is_tf_dataset(self._data):
+            return self._data.element_spec
+        self._looked_at.extend([self._next_batch() for _ in range(LOOKED_AT)])
+        return get_tensor_spec([without_none(x) for x in self._looked_at])
+
     def _paired(self, iterator):
         for batch in iterator:
-            yield PairedBatch(batch, as_tensors(next(self._batches)))
+            yield PairedBatch(batch, self._next_batch())
 
     def get_numpy_iterator(self):
         return self._paired(self._adapter.get_numpy_iterator())
@@ -53,15 +94,12 @@ class PairedBatches(DataAdapter):
     def get_tf_dataset(self):
         import tensorflow as tf
 
-        is_array = isinstance(self._data, tuple)
-        adapter = get_data_adapter(
-            *(self._data if is_array else (self._data,)),
-            batch_size=self._batch_size,
-            shuffle=is_array,
+        # A data set of TensorFlow would begin anew in each epoch.
+        validation = tf.data.Dataset.from_generator(
+            self._of_one_pass, output_signature=self._signature()
         )
-        validation = adapter.get_tf_dataset()
         return tf.data.Dataset.zip(
-            PairedBatch(self._adapter.get_tf_dataset(), validation.repeat())
+            PairedBatch(self._adapter.get_tf_dataset(), validation)
         )
 
     @property
@@ -85,6 +123,13 @@ class PairedBatches(DataAdapter):
 
     def on_epoch_end(self):
         self._adapter.on_epoch_end()
+
+
+def without_none(batch):
+    """Returns a batch without what is `None` at its end."""
+    while batch[-1] is None:
+        batch = batch[:-1]
+    return batch
 
 
 def batch_to_train_on(data):

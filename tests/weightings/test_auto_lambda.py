@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_mtl.datasets import ShuffledBatches
 from keras_mtl.selection import TaskSampler
 from keras_mtl.weightings import MOML
 from keras_mtl.weightings import AutoLambda
@@ -193,6 +194,39 @@ def test_takes_every_kind_of_data(kind):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="is its kind of data")
+def test_a_data_set_of_tensorflow_goes_on_from_epoch_to_epoch():
+    import tensorflow as tf
+
+    y = {task: np.copy(labels) for task, labels in Y_VAL.items()}
+    for labels in y.values():
+        labels[:4] = np.nan
+    batches = tf.data.Dataset.from_tensor_slices((X_VAL, y)).batch(4)
+    weighting = AutoLambda(learning_rate=0.1)
+    model = make_model(weighting)
+    # The first batch has no label, and an epoch takes one.
+    fit(model, 1, validation_for_weighting=batches)
+    np.testing.assert_allclose(arrays([weighting.lambdas])[0], 0.1)
+    fit(model, 2, validation_for_weighting=batches)
+    assert np.all(arrays([weighting.lambdas])[0] != 0.1)
+
+
+@pytest.mark.quick_on_torch
+def test_a_resumed_training_takes_the_same_batches():
+    batches = ShuffledBatches(X, Y, batch_size=4, seed=1)
+    options = {"verbose": 0, "batch_size": 2, **VALIDATION}
+    found = []
+    for ends in ([3], [1, 3]):
+        weighting = AutoLambda(learning_rate=0.1)
+        model = make_model(weighting)
+        for begin, end in zip([0, *ends], ends):
+            np.random.seed(begin + len(ends))
+            options.update(initial_epoch=begin, epochs=end)
+            model.fit(batches, **options)
+        found += arrays([weighting.lambdas])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
 @pytest.mark.quick_on_torch
 def test_smaller_batches_are_taken_again_and_again():
     weighting = AutoLambda(learning_rate=0.1)
@@ -320,6 +354,30 @@ def test_names_what_is_wrong():
     for primary in (1, [], ["a", 2]):
         with pytest.raises(ValueError, match="Received: primary="):
             AutoLambda(primary=primary)
+
+
+def generator(*batches):
+    yield from batches
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "Received: a int 3"),
+        ("x", "Received: a str x"),
+        ({"a": (X_VAL, Y_VAL)}, "Received: a dict"),
+        (X_VAL, "Received: a ndarray"),
+        ((X_VAL,), r"Received: a tuple \['ndarray'\]"),
+        ((X_VAL, Y_VAL, None, None), "Received: a tuple"),
+        (generator((X_VAL, Y_VAL)), "than there are. Received: <generator"),
+        (generator((X_VAL,)), "Received: a tuple of length 1"),
+    ],
+)
+def test_says_what_data_it_takes(data, message):
+    model = make_model("auto_lambda")
+    with pytest.raises(ValueError, match=message):
+        fit(model, 3, validation_for_weighting=data)
 
 
 @pytest.mark.any_backend
