@@ -129,38 +129,29 @@ def nyuv2_problem(arguments):
     if arguments.data_dir is None:
         raise SystemExit("--data nyuv2 needs --data-dir, the folder of NYUv2")
     problem = nyuv2_experiment.problem_of(arguments)
-    data = problem.data
-
-    def compile_args():
-        return problem.compile_args(arguments.learning_rate, arguments.epochs)
-
-    def alone(_, arguments):
-        found = single_task(
-            problem.build,
-            data.train,
-            compile_args=compile_args,
-            epochs=arguments.epochs,
-            seeds=arguments.seeds,
-            batch_size=problem.batch_size,
-            validation_data=data.validation,
-            test_data=data.test,
-            path=output_path(arguments, "_single_task_runs.jsonl"),
-        )
-        names = [f"{t}_{m}" for t, ms in problem.metrics.items() for m in ms]
-        return {name: found.results[name] for name in names}
-
+    rate, epochs = arguments.learning_rate, arguments.epochs
     return Problem(
-        data.train,
-        data.validation,
-        data.test,
+        *problem.data,
         build=problem.build,
-        compile=compile_args,
+        compile=lambda: problem.compile_args(rate, epochs),
         batch_size=problem.batch_size,
         metrics=problem.metrics,
         higher_is_better=problem.higher_is_better,
         scale={},
-        single_task=alone,
+        single_task=nyuv2_single_task,
     )
+
+
+def nyuv2_single_task(problem, arguments):
+    """Returns the mean results over the seeds of models of one task each."""
+    found = single_task(
+        problem.build,
+        problem.train,
+        **training(problem, arguments),
+        path=output_path(arguments, "_single_task_runs.jsonl"),
+    )
+    names = [f"{t}_{m}" for t, ms in problem.metrics.items() for m in ms]
+    return {name: found.results[name] for name in names}
 
 
 def number_of_steps(train, batch_size, epochs):
@@ -171,17 +162,24 @@ def number_of_steps(train, batch_size, epochs):
 PROBLEMS = {"qm9": qm9_problem, "nyuv2": nyuv2_problem}
 
 
-def compare(problem, weightings, arguments, baseline=None):
+def training(problem, arguments):
+    """Returns what the trainings of one and of all tasks have in common."""
+    return {
+        "compile_args": problem.compile,
+        "seeds": arguments.seeds,
+        "epochs": arguments.epochs,
+        "batch_size": problem.batch_size,
+        "validation_data": problem.validation,
+        "test_data": problem.test,
+    }
+
+
+def compare(problem, weightings, arguments, baseline):
     return keras_mtl.benchmark(
         problem.build,
         problem.train,
-        compile_args=problem.compile,
+        **training(problem, arguments),
         weightings=weightings,
-        seeds=arguments.seeds,
-        epochs=arguments.epochs,
-        batch_size=problem.batch_size,
-        validation_data=problem.validation,
-        test_data=problem.test,
         metrics=problem.metrics,
         higher_is_better=problem.higher_is_better,
         scale=problem.scale,
