@@ -61,12 +61,15 @@ def restore_registries():
 def pytest_runtest_call():
     """Skips what a newer JAX has exported and TensorFlow cannot load.
 
-    It is so for plain Keras models, too: see `docs/serving.md`.
+    It is so for plain Keras models, too: see `docs/serving.md`. With a JAX that
+    TensorFlow 2.21 can read, it is a failure.
     """
     try:
         return (yield)
     except Exception as error:
-        if "failed to deserialize portable artifact" in str(error):
+        is_unreadable = "failed to deserialize portable artifact" in str(error)
+        major, minor = importlib.metadata.version("jax").split(".")[:2]
+        if is_unreadable and (int(major), int(minor)) >= (0, 12):
             pytest.skip("this TensorFlow does not read what this JAX exports")
         raise
 

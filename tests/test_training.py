@@ -236,7 +236,6 @@ def test_list_outputs_with_dicts():
     )
 
 
-@pytest.mark.quick_on_torch
 def test_a_dict_of_losses_that_lacks_an_output():
     """It is not trained, and needs no labels, as in plain Keras."""
     compare(
