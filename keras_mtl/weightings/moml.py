@@ -49,6 +49,13 @@ class MOML(Weighting):
         inner_learning_rate: η.
         **kwargs: See `Weighting`.
 
+    Example:
+
+    ```python
+    model.compile("adam", loss=..., weighting=keras_mtl.weightings.MOML())
+    model.fit(x, y, validation_for_weighting=(x_val, y_val))
+    ```
+
     Reference:
         - [Ye et al., 2021](https://arxiv.org/abs/2102.07121), Algorithm 1, and
           `LibMTL/trainer.py` of LibMTL 1.1.5, whose weights have the sum 1.
