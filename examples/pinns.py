@@ -325,7 +325,7 @@ plt.show()
 # %% [markdown]
 # On the Poisson equation, whose two losses are far apart, it pays:
 #
-# - `upgrad` and `config` end with errors that are 4 to 18 times smaller than
+# - `upgrad` and `config` end with errors that are 4 to 15 times smaller than
 #   those of the sum, with each seed; `softadapt`, which costs nothing, with
 #   about half of them or less.
 # - `relobralo` is as the sum with two of three seeds.
@@ -335,7 +335,7 @@ plt.show()
 # On the heat equation, whose three losses are of about the same size, no
 # difference is larger than that between the two seeds.
 #
-# With 1,000 steps instead of 4,000, the same table ranked nothing: seeds of one
-# weighting differed by a factor of thirty. So give your own equation enough
-# `steps` and `seeds` before you choose, and each weighting a learning rate of
-# its own (`keras_mtl.tune`).
+# A shorter trial, 1,000 steps of a network with two hidden layers, ranked
+# nothing: seeds of one weighting differed by a factor of thirty. So give your
+# own equation enough `steps` and `seeds` before you choose, and each weighting
+# a learning rate of its own (`keras_mtl.tune`).
