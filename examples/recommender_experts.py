@@ -17,7 +17,8 @@
 # experts (MMoE, PLE), and over the whole space of impressions (ESMM).<br>
 # **Runs on:** TensorFlow, JAX and PyTorch; about two minutes on two CPU
 # cores.<br>
-# **Install:** `pip install -e ".[demo]" jupyter` in a clone of the repository.
+# **Install:** `pip install -e ".[demo,datasets]" jupyter` in a clone of the
+# repository.
 
 # %% [markdown]
 # ## Introduction
@@ -51,6 +52,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers
+from sklearn.metrics import roc_auc_score
 
 import keras_mtl
 from keras_mtl import architectures
@@ -196,21 +198,14 @@ for architecture in ["shared", "mmoe", "ple"]:
 
 
 # %%
-def auc(labels, scores):
-    """Counts the pairs in the right order, by ranks."""
-    ranks = np.empty(len(scores))
-    ranks[np.argsort(scores, kind="stable")] = np.arange(1, len(scores) + 1)
-    positive = labels == 1
-    count = positive.sum()
-    pairs = count * (len(labels) - count)
-    return (ranks[positive].sum() - count * (count + 1) / 2) / pairs
-
-
 def aucs_of(click, buy):
     """Returns the AUC of each question for predicted probabilities."""
     is_click, is_buy = (y[task][test, 0] for task in tasks)
-    both = auc(is_click * is_buy, click * buy)
-    return [auc(is_click, click), auc(is_buy, buy), both]
+    return [
+        roc_auc_score(is_click, click),
+        roc_auc_score(is_buy, buy),
+        roc_auc_score(is_click * is_buy, click * buy),
+    ]
 
 
 def train_and_test(architecture, whole_space=False, weighting="equal"):
