@@ -47,6 +47,7 @@ class BalancedModel(Checkpointing, BackendTrainer):
         # What is known of the losses of the tasks.
         self._task_losses = None
         self._weighting = None
+        self._loss_split = None
         self._running = RunningStep()
         self._saved_state = SavedState(self)
 
@@ -282,6 +283,12 @@ class BalancedModel(Checkpointing, BackendTrainer):
         """Returns what a weighting sees of a list of task losses, `(T,)`."""
         losses = unscale_loss_for_distribution(ops.stack(losses))
         return ops.stop_gradient(losses)
+
+    @property
+    def _split_to_sort(self):
+        """The `LossSplit` that a step of loss balancing sorts, or `None`."""
+        split = self._loss_split
+        return None if split is None or split.is_sorted else split
 
     def _needs_validation(self):
         """Whether the weighting learns from validation data."""

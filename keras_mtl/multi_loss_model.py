@@ -44,7 +44,9 @@ class MultiLossModel(BalancedModel, keras.Model):
     There is no graph, and so no `gradients="features"`, no `TaskSampler`, and
     no search for missing labels: a task without a label has a loss of 0. It
     trains on one replica. A layer's `add_loss` counts where `call` runs the
-    layer.
+    layer. The first step raises an error if a loss depends on no variable that
+    is trained, as where it is `0.0` for a task whose labels are missing in that
+    batch: let it be `0.0 * loss`.
 
     Args:
         *args: As of `keras.Model`.
@@ -183,6 +185,13 @@ class MultiLossModel(BalancedModel, keras.Model):
     # has no `get_config` of its own.
     get_config._is_default = True  # type: ignore[attr-defined]
 
+    def _check_weighting(self, weighting, tasks):
+        split = super()._check_weighting(weighting, tasks)
+        self._loss_split = None
+        if split is None:
+            self._loss_split = LossSplit(tasks, self.trainable_variables)
+        return split
+
     def _make_split(self, tasks, weighting):
         measurement = weighting.measurement
         return LossSplit(
@@ -256,7 +265,10 @@ class MultiLossModel(BalancedModel, keras.Model):
         losses = self.compute_task_losses(
             x, y, y_pred, sample_weight=sample_weight, training=training
         )
-        return self._task_losses.checked(losses, record)
+        losses = self._task_losses.checked(losses, record)
+        if training and record and self._split_to_sort is not None:
+            self._split_to_sort.losses = losses
+        return losses
 
     def fit(
         self,

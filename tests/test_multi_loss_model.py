@@ -244,6 +244,49 @@ def test_bad_losses(losses, received):
         model.train_on_batch(X, Y)
 
 
+# Each loss is that of a task "b" beside one that depends on all variables.
+LOST = {
+    "data": lambda model, p: 0.0 * ops.mean(X),
+    "stopped": lambda model, p: ops.mean(ops.stop_gradient(p["b"])),
+    "frozen": lambda model, p: ops.mean(model.frozen(X)),
+}
+
+
+class Lost(Returns):
+    def __init__(self, loss):
+        super().__init__(lambda p: {"a": ops.mean(p["a"]), "b": loss(self, p)})
+        self.frozen = layers.Dense(2, trainable=False)
+
+
+@pytest.mark.quick_on_torch
+@pytest.mark.parametrize("weighting", ["equal", "uncertainty", "igb_v1"])
+@pytest.mark.parametrize("name", LOST)
+def test_a_task_that_no_variable_reaches(name, weighting):
+    model = own(weighting, Lost(LOST[name]))
+    with pytest.raises(ValueError, match=r"of \['b'\] that depend on none"):
+        model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.quick_on_torch
+@pytest.mark.parametrize("options", [utils.EAGER, utils.COMPILED])
+def test_a_task_that_no_variable_reaches_in_any_mode(options):
+    model = own("dwa", Lost(LOST["frozen"]), **options)
+    with pytest.raises(ValueError, match=r"of \['b'\] that depend on none"):
+        model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.quick_on_torch
+def test_layers_may_be_frozen_between_trainings():
+    model = own("equal", Lost(lambda model, p: ops.mean(p["b"])))
+    model.fit(X, Y, verbose=0)
+    model.heads[1].trainable = False
+    own("equal", model).fit(X, Y, verbose=0)  # The trunk is still trained.
+    model.trunk.trainable = False
+    own("equal", model)
+    with pytest.raises(ValueError, match=r"of \['b'\] that depend on none"):
+        model.fit(X, Y, verbose=0)
+
+
 @pytest.mark.any_backend
 def test_tasks_that_change():
     names = iter(["b", "b", "c"])

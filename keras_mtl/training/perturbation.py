@@ -107,6 +107,7 @@ class _RowsPullback(Pullback):
         self._rows = rows
         self._base = base
         self.is_fused = base.is_fused
+        self.few_rows = base.few_rows
 
     def heads(self):
         own = self._split.head_variables

@@ -20,9 +20,13 @@ class Pullback(abc.ABC):
 
     Attributes:
         is_fused: Whether XLA compiles the step.
+        few_rows: The number of tasks up to which XLA takes less time for the
+            inner product of each pair of features than for one product of
+            matrices.
     """
 
     is_fused = False
+    few_rows = 4
 
     @abc.abstractmethod
     def heads(self):

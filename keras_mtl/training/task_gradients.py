@@ -75,7 +75,7 @@ class TaskGradients:
             cotangents = _by_task(self._split, pullback.heads()[0])
         rows = _rows(self._split, pullback, cotangents, self.measured)
         return [
-            Block(of_variable, self._pullback.stack)
+            Block(of_variable, self._pullback.stack, self._pullback.is_fused)
             for of_variable in zip(*rows)
         ]
 
@@ -154,7 +154,9 @@ class TaskGradients:
         return gradients
 
     def _feature_block(self, rows):
-        return (FusedBlock if self._pullback.is_fused else Block)(rows)
+        if self._pullback.is_fused:
+            return FusedBlock(rows, self._pullback.few_rows)
+        return Block(rows)
 
     def _compared_features(self):
         """Lists the rows of which the Gramian is made, by boundary tensor."""

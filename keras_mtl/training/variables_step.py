@@ -29,8 +29,9 @@ class VariablesTrainer:
 
     A backend says how a forward pass is recorded (`_recorded`), how a tensor is
     copied so that no gradient passes (`_cut`), what gives the gradients
-    (`_pullback_class`, `_gradients_of`, `_gradients_at`), and what keeps its
-    own random numbers (`_same_numbers`, `_kept_numbers`) and records nothing
+    (`_pullback_class`, `_gradients_of`, `_gradients_at`), which variables a
+    loss depends on (`_reached`), and what keeps its own random
+    numbers (`_same_numbers`, `_kept_numbers`) and records nothing
     (`_unrecorded`).
     """
 
@@ -101,7 +102,16 @@ class VariablesTrainer:
 
     def _weighted_step(self, data):
         """Runs Keras's own step, whose loss is the weighted sum."""
-        return super().train_step(data)
+        split = self._split_to_sort
+        if split is None:
+            return super().train_step(data)
+        with self._recorded() as record_of_pass:
+            logs = super().train_step(data)
+        # A `train_step` or `compute_loss` of the user's own may ask for no
+        # losses.
+        if split.losses is not None:
+            split.sort(self._reached(split.losses, record_of_pass))
+        return logs
 
     def _balanced_step(self, data):
         self._running.note_balanced()

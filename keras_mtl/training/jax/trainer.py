@@ -54,6 +54,10 @@ class BackendTrainer:
         state = self._with_learning_rate(state)
         if self.weighting.needs_gradients:
             return self._balanced_step(state, data)
+        if self._split_to_sort is not None:
+            # A compiled step leaves the pass out, since nothing uses it.
+            batch = keras.utils.unpack_x_y_sample_weight(data)
+            Pass(self, self._split_to_sort, state, batch, False)
         logs, new = super().train_step(tuple(state), data)
         return logs, State(*new)
 

@@ -8,6 +8,7 @@ from keras_mtl.backend import replicas
 from keras_mtl.backend import torch_replicas
 from keras_mtl.training.pullback import RecordedPullback
 from keras_mtl.training.task_gradients import part_of_batch
+from keras_mtl.training.torch.leaves import leaves_of
 from keras_mtl.training.variables_step import VariablesTrainer
 
 
@@ -139,6 +140,11 @@ class BackendTrainer(VariablesTrainer):
         if not target.requires_grad:
             return [None] * len(tensors)
         return torch.autograd.grad(target, tensors, allow_unused=True)
+
+    def _reached(self, losses, _):
+        leaves = {id(v.value): id(v) for v in self.trainable_variables}
+        _, reached = leaves_of(losses)
+        return [{leaves[i] for i in ids if i in leaves} for ids in reached]
 
     @staticmethod
     def _same_numbers():
