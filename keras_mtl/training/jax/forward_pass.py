@@ -8,6 +8,7 @@ from jax import numpy as jnp
 from keras_mtl.backend.keras_internals import call_in_step
 from keras_mtl.backend.keras_internals import get_keras_mask
 from keras_mtl.backend.masks import with_mask
+from keras_mtl.training.jax.pullback import TrunkPullback
 from keras_mtl.training.jax.pullback import VjpPullback
 from keras_mtl.training.jax.pullback import transposes_of_losses
 from keras_mtl.training.jax.pullback import vjp_of_losses
@@ -45,9 +46,9 @@ class Pass:
         self._record = record
         self._before = state
         self._is_overridden = model._overrides("compute_loss")
-        (boundary, trunk_added), pull_trunk, (values, masks, others) = jax.vjp(
-            self._run_trunk, state.trainable, has_aux=True
-        )
+        trunk = TrunkPullback(self._run_trunk, state.trainable)
+        boundary, trunk_added = trunk.boundary, trunk.added
+        values, masks, others = trunk.rest
         copies = {
             (key, task): boundary[key]
             for key, tasks in split.boundary.items()
@@ -66,7 +67,7 @@ class Pass:
         self.y_pred, others, metrics = rest
         self.state = state._replace(others=others, metrics=metrics)
         self._parts = (
-            (pull_trunk, boundary, trunk_added),
+            trunk,
             (pull_heads, self.losses, added),
             self._add_up(trunk_added, added),
         )

@@ -53,7 +53,7 @@ def gradients_of(function, weighting, parameters, shared, loss_scale):
     pullback = VjpPullback(
         split,
         leaves,
-        trunk=(None, {}, []),
+        trunk=None,
         heads=(lambda x: (*pull(x), {}, [], None), losses, None),
         regularizers=(None, None),
         scale=loss_scale,

@@ -2,6 +2,7 @@ import jax
 from jax import numpy as jnp
 from jax.interpreters import partial_eval
 
+from keras_mtl.backend.numerics import total_of
 from keras_mtl.training.pullback import Pullback
 
 
@@ -11,8 +12,7 @@ class VjpPullback(Pullback):
     Args:
         split: `GraphSplit`.
         variables: List of all trainable variables.
-        trunk: Tuple of the pullback of the trunk, its outputs, a dict of key to
-            tensor, and the list of the losses that its layers added.
+        trunk: `TrunkPullback`.
         heads: Tuple of the pullback of the heads, which takes `None` for the
             cotangent of a loss that does not count; the losses; and the sum of
             the losses that their layers added, or what an override of
@@ -37,7 +37,7 @@ class VjpPullback(Pullback):
     ):
         self._split = split
         self._places = {id(v): i for i, v in enumerate(variables)}
-        self._pull_trunk, self._boundary, self._trunk_added = trunk
+        self._trunk = trunk
         self._pull_heads, self._losses, self._heads_added = heads
         self._pull_regularizers, self._regularization = regularizers
         self.scale = scale
@@ -64,7 +64,7 @@ class VjpPullback(Pullback):
     def trunk(self, cotangents, variables):
         if not variables:
             return []
-        return self._pick(self._through_trunk(cotangents), variables)
+        return self._pick(self._trunk.pull(cotangents), variables)
 
     def loss(self, task, variables):
         row = self._rows.get(task, {})
@@ -83,17 +83,17 @@ class VjpPullback(Pullback):
         if self._regularization is not None:
             scale = _like(self._regularization, self.scale)
             parts += self._pull_regularizers(scale)
-        trunk_added = [self.scale] * len(self._trunk_added)
+        trunk_added = [self.scale] * len(self._trunk.added)
         if self._heads_added is not None:
             gradients, copies, of_trunk, _ = self._through_penalty(self.scale)
             parts.append(gradients)
             trunk_added = of_trunk if self._is_overridden else trunk_added
         if trunk_added:
-            parts.append(self._through_trunk({}, trunk_added))
+            parts.append(self._trunk.pull({}, trunk_added))
         if not parts:
             return [None] * len(variables), {}
         parts = [self._pick(part, variables) for part in parts]
-        return [sum(gradients) for gradients in zip(*parts)], copies
+        return [*map(total_of, zip(*parts))], copies
 
     def factor(self):
         if not self._is_overridden:
@@ -116,17 +116,63 @@ class VjpPullback(Pullback):
         nothing = [None] * len(self._losses)
         return self._pull_heads((nothing, _like(self._heads_added, scale)))
 
-    def _through_trunk(self, cotangents, added=None):
-        boundary = {
-            key: jnp.zeros_like(tensor)
-            if cotangents.get(key) is None
-            else cotangents[key]
-            for key, tensor in self._boundary.items()
-        }
-        added = added or [0.0] * len(self._trunk_added)
-        added = list(map(_like, self._trunk_added, added))
-        (gradients,) = self._pull_trunk((boundary, added))
-        return gradients
+
+class TrunkPullback:
+    """The backward pass of the trunk, for some of its outputs at a time.
+
+    Args:
+        function: Function of the trainable values that returns
+            `((boundary, added), rest)`: a dict of key to tensor, the list of
+            the losses that layers added, and what is not differentiated.
+        trainable: List of arrays.
+
+    Attributes:
+        boundary: That dict.
+        added: That list.
+        rest: What the function returned beside them.
+    """
+
+    def __init__(self, function, trainable):
+        (self.boundary, self.added), self._linear, self.rest = jax.linearize(
+            function, trainable, has_aux=True
+        )
+        self._trainable = trainable
+        self._used = {}
+
+    def pull(self, cotangents, added=()):
+        """Pulls cotangents to the trainable values.
+
+        An output without a cotangent takes no part in it, nor what it alone
+        depends on.
+
+        Args:
+            cotangents: Dict of boundary key to array, or `None` for zeros.
+            added: List of the cotangents of `added`, by default zeros.
+
+        Returns:
+            List of arrays, `None` for what the outputs do not depend on.
+        """
+        keys = tuple(k for k, c in cotangents.items() if c is not None)
+        of_outputs = [_like(self.boundary[k], cotangents[k]) for k in keys]
+        of_outputs += map(_like, self.added, added)
+
+        def linear(tangents):
+            boundary, of_added = self._linear(tangents)
+            return [*(boundary[k] for k in keys), *(of_added if added else [])]
+
+        used = self._used.get((keys, bool(added)))
+        if used is None:
+            used = _used_inputs(linear, self._trainable)
+            self._used[keys, bool(added)] = used
+        transposed = jax.linear_transpose(linear, self._trainable)
+        (gradients,) = transposed(of_outputs)
+        return [g if is_used else None for g, is_used in zip(gradients, used)]
+
+
+def _used_inputs(function, inputs):
+    """Lists, for each of the inputs, whether a function depends on it."""
+    jaxpr = jax.make_jaxpr(function)(inputs).jaxpr
+    return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
 
 
 def _like(reference, value):
