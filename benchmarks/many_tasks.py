@@ -4,6 +4,8 @@
   against equal weighting, for 3, 11 and 60 tasks (an MLP, batch 512).
 - `first_fit`: the time of the first `fit`, in which the step is traced and
   compiled, against that of plain Keras. Each `fit` has a new model.
+- `exits`: the time of a step of `nash_mtl` on the gradients of parameters with
+  six of eight heads after the first of nine layers, against all at the end.
 
     python benchmarks/many_tasks.py
     python benchmarks/many_tasks.py first_fit --modes jax-jit --tasks 11
@@ -22,6 +24,9 @@ FIRST_FIT = ["equal", "uncertainty", "igb_v2", *STEPS]
 
 def measure(arguments):
     """Times all models on the backend of this process."""
+    if arguments.what == "exits":
+        pairs = exit_times(arguments)
+        return {"six early exits": paired.summary(pairs, arguments.steps)}
     what = {"steps": step_times, "first_fit": first_fits}[arguments.what]
     results = {}
     for tasks in arguments.tasks:
@@ -56,6 +61,28 @@ def first_fits(arguments, tasks):
     return paired.compare(lambda: first_fit(None), candidates, rounds)
 
 
+def exit_times(arguments):
+    x, y = networks.data((64,), 512 * arguments.steps, 8)
+
+    def fit(early):
+        import keras_mtl
+
+        model = networks.early_exits(keras_mtl.MultiTaskModel, 8, early)
+        weighting = keras_mtl.weightings.NashMTL(gradients="parameters")
+        model.compile(
+            "adam",
+            dict.fromkeys(y, "mse"),
+            weighting=weighting,
+            jit_compile=arguments.jit,
+        )
+        function = fit_of(arguments, model, x, y)
+        function(), function()
+        return function
+
+    candidates = {"exits": fit(6)}
+    return paired.compare(fit(0), candidates, arguments.rounds)["exits"]
+
+
 def model_of(arguments, tasks, name):
     """Returns a compiled model with a weighting, of plain Keras for `None`."""
     import keras
@@ -86,7 +113,10 @@ def fit_of(arguments, model, x, y):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
-        "what", nargs="?", choices=["steps", "first_fit"], default="steps"
+        "what",
+        nargs="?",
+        choices=["steps", "first_fit", "exits"],
+        default="steps",
     )
     parser.add_argument("--tasks", nargs="+", type=int, default=[3, 11, 60])
     parser.add_argument("--rounds", type=int, default=12)
@@ -96,6 +126,7 @@ def main():
     baseline = {
         "steps": "a step, of equal weighting",
         "first_fit": "the first `fit`, of plain Keras",
+        "exits": "a step, of all heads at the end",
     }[what]
     paired.main(parser, measure, f"many_tasks_{what}.json", baseline)
 

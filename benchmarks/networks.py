@@ -38,6 +38,22 @@ def cnn(cls, num_tasks, seed=0):
     return cls(inputs, heads(layers.Flatten()(features), num_tasks))
 
 
+def early_exits(cls, num_tasks, early, width=1024, depth=9, seed=0):
+    """A trunk, and heads of one layer; some come after its first layer."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(seed)
+    inputs = features = keras.Input((64,))
+    outputs = {}
+    for place in range(depth):
+        features = layers.Dense(width, activation="relu")(features)
+        tasks = {0: range(early), depth - 1: range(early, num_tasks)}
+        for i in tasks.get(place, ()):
+            outputs[f"task_{i}"] = layers.Dense(1)(features)
+    return cls(inputs, outputs)
+
+
 def heads(features, num_tasks):
     from keras import layers
 
