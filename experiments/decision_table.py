@@ -81,9 +81,9 @@ def rows_of(contents, times):
                 {
                     "problem": problem,
                     "weighting": label,
-                    "delta_m": round(row["delta_m"][0], 2),
-                    "low": round(low, 2),
-                    "high": round(high, 2),
+                    "delta_m": round(row["delta_m"][0], 3),
+                    "low": round(low, 3),
+                    "high": round(high, 3),
                     "mean_rank": round(row["mean_rank"], 2),
                     **differences,
                     "relative_time": (
