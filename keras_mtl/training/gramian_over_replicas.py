@@ -66,7 +66,9 @@ def _parameters_if_due(tasks, due):
         lambda: zeros,
     )
     rows = replicas.total(rows)
-    return tasks.gramian([Block(ops.unstack(matrix)) for matrix in rows])
+    return tasks.gramian(
+        [Block(ops.unstack(matrix), is_fused=tasks.is_fused) for matrix in rows]
+    )
 
 
 def _first_branch(due, first, second):

@@ -60,6 +60,11 @@ class TaskGradients:
         )
 
     @property
+    def is_fused(self):
+        """Whether XLA compiles the step."""
+        return self._pullback.is_fused
+
+    @property
     def joins_replicas(self):
         """Whether a layer communicates with other replicas in a pass."""
         layers = self._split.layers.values()
@@ -75,7 +80,7 @@ class TaskGradients:
             cotangents = _by_task(self._split, pullback.heads()[0])
         rows = _rows(self._split, pullback, cotangents, self.measured)
         return [
-            Block(of_variable, self._pullback.stack, self._pullback.is_fused)
+            Block(of_variable, self._pullback.stack, self.is_fused)
             for of_variable in zip(*rows)
         ]
 
@@ -154,7 +159,7 @@ class TaskGradients:
         return gradients
 
     def _feature_block(self, rows):
-        if self._pullback.is_fused:
+        if self.is_fused:
             return FusedBlock(rows, self._pullback.few_rows)
         return Block(rows)
 
