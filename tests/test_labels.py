@@ -370,6 +370,22 @@ def test_labels_known_to_be_complete_are_not_searched():
         assert np.all(np.isfinite(weights))
 
 
+@pytest.mark.quick_on_torch
+def test_labels_may_be_missing_after_another_weighting():
+    x = np.ones((8, 2), "float32")
+    whole = {name: np.ones((8, 1), "float32") for name in "ab"}
+    holes = {**whole, "b": np.full((8, 1), np.nan, "float32")}
+    inputs = keras.Input((2,))
+    features = keras.layers.Dense(2)(inputs)
+    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
+    model = keras_mtl.MultiTaskModel(inputs, outputs)
+    model.compile("sgd", loss="mse", **utils.QUICKEST)
+    model.fit(x, whole, verbose=0)
+    model.fit(x, whole, verbose=0, weighting="uncertainty")
+    history = model.fit(x, holes, verbose=0).history
+    assert history["b_loss"] == [0.0]
+
+
 def test_validation_labels_may_be_missing_where_training_labels_are_not():
     x = np.ones((8, 2), "float32")
     whole = {name: np.ones((8, 1), "float32") for name in "ab"}

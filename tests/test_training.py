@@ -456,3 +456,37 @@ def test_gradients_of_a_shared_embedding_and_a_sequence():
         )
         for value, expected in zip(compiled, eager):
             np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        # They have the same state, so that the arguments of a compiled step
+        # do not tell one from the other.
+        ["equal", "scale_invariant", "equal"],
+        pytest.param(
+            ["mgda", "cagrad", "imtl_g", "equal", "mgda", "tchebycheff"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda names: names[0],
+)
+def test_another_weighting_takes_the_place_of_the_one_before(names):
+    """At a learning rate of zero, each has the weights of a new model."""
+    options = {"optimizer": keras.optimizers.SGD(0.0), **utils.COMPILED}
+    fit_one = functools.partial(fit_arrays, epochs=1, shuffle=False)
+    kept = {name: keras_mtl.weightings.get(name) for name in names}
+    model = compiled(small_model(keras_mtl.MultiTaskModel), "sum", **options)
+    fit_one(model)
+    for name in names:
+        found = fit_one(model, weighting=kept[name])
+        options["optimizer"] = keras.optimizers.SGD(0.0)
+        fresh = small_model(keras_mtl.MultiTaskModel)
+        expected = fit_one(compiled(fresh, name, **options))
+        for task in "abc":
+            np.testing.assert_allclose(
+                found.history[f"weight/{task}"],
+                expected.history[f"weight/{task}"],
+                rtol=1e-4,
+                err_msg=f"{name}: {task}",
+            )

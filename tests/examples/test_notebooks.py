@@ -183,7 +183,8 @@ def test_executes(path, make_notebooks, tmp_path):
         KERAS_HOME=os.fspath(tmp_path / "keras"),
     )
     assert len(pictures(notebook)) == len(pictures(committed))
-    assert "stderr" not in [x.get("name") for x in outputs(notebook)]
+    errors = [x for x in outputs(notebook) if x.get("name") == "stderr"]
+    assert not errors, "".join(x["text"] for x in errors)
 
 
 @pytest.mark.any_backend

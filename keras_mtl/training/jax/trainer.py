@@ -24,6 +24,19 @@ from keras_mtl.training.task_gradients import part_of_batch
 class BackendTrainer:
     """`train_step` on JAX, where the state is handed on and not written to."""
 
+    def make_train_function(self, force: bool = False) -> None:
+        # JAX finds what it has compiled by the function, and `self.train_step`
+        # equals the one of before, whose weighting may be another: as long as
+        # that one is kept, its program would run in the place of the new one.
+        attributes, train_step = vars(self), self.train_step
+        before = {k: v for k, v in attributes.items() if k == "train_step"}
+        attributes["train_step"] = lambda state, data: train_step(state, data)
+        try:
+            super().make_train_function(force)
+        finally:
+            del attributes["train_step"]
+            attributes.update(before)
+
     def train_step(self, state: tuple, data: Any) -> tuple:
         old = State(*state)
         begun = old
