@@ -370,7 +370,6 @@ def test_labels_known_to_be_complete_are_not_searched():
         assert np.all(np.isfinite(weights))
 
 
-@pytest.mark.quick_on_torch
 def test_labels_may_be_missing_after_another_weighting():
     x = np.ones((8, 2), "float32")
     whole = {name: np.ones((8, 1), "float32") for name in "ab"}

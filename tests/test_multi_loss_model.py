@@ -258,7 +258,7 @@ class Lost(Returns):
         self.frozen = layers.Dense(2, trainable=False)
 
 
-@pytest.mark.quick_on_torch
+@pytest.mark.quick_on_torch(1)
 @pytest.mark.parametrize("weighting", ["equal", "uncertainty", "igb_v1"])
 @pytest.mark.parametrize("name", LOST)
 def test_a_task_that_no_variable_reaches(name, weighting):
