@@ -349,7 +349,8 @@ def test_masks_of_layers_and_missing_labels():
             np.testing.assert_allclose(logs[f"{task}_loss"], expected, 1e-5)
 
 
-def test_labels_known_to_be_complete_are_not_searched():
+def two_regressions(**options):
+    """Returns a model, inputs, and labels that are whole and that lack b's."""
     x = np.ones((8, 2), "float32")
     whole = {name: np.ones((8, 1), "float32") for name in "ab"}
     holes = {**whole, "b": np.full((8, 1), np.nan, "float32")}
@@ -357,7 +358,12 @@ def test_labels_known_to_be_complete_are_not_searched():
     features = keras.layers.Dense(2)(inputs)
     outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
     model = keras_mtl.MultiTaskModel(inputs, outputs)
-    model.compile("sgd", loss="mse")
+    model.compile("sgd", loss="mse", **options)
+    return model, x, whole, holes
+
+
+def test_labels_known_to_be_complete_are_not_searched():
+    model, x, whole, holes = two_regressions()
     complete = []
     for y in (whole, holes, whole, holes):
         model.fit(x, y, verbose=0)
@@ -371,14 +377,7 @@ def test_labels_known_to_be_complete_are_not_searched():
 
 
 def test_labels_may_be_missing_after_another_weighting():
-    x = np.ones((8, 2), "float32")
-    whole = {name: np.ones((8, 1), "float32") for name in "ab"}
-    holes = {**whole, "b": np.full((8, 1), np.nan, "float32")}
-    inputs = keras.Input((2,))
-    features = keras.layers.Dense(2)(inputs)
-    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
-    model.compile("sgd", loss="mse", **utils.QUICKEST)
+    model, x, whole, holes = two_regressions(**utils.QUICKEST)
     model.fit(x, whole, verbose=0)
     model.fit(x, whole, verbose=0, weighting="uncertainty")
     history = model.fit(x, holes, verbose=0).history
@@ -386,13 +385,6 @@ def test_labels_may_be_missing_after_another_weighting():
 
 
 def test_validation_labels_may_be_missing_where_training_labels_are_not():
-    x = np.ones((8, 2), "float32")
-    whole = {name: np.ones((8, 1), "float32") for name in "ab"}
-    holes = {**whole, "b": np.full((8, 1), np.nan, "float32")}
-    inputs = keras.Input((2,))
-    features = keras.layers.Dense(2)(inputs)
-    outputs = {name: keras.layers.Dense(1)(features) for name in "ab"}
-    model = keras_mtl.MultiTaskModel(inputs, outputs)
-    model.compile("sgd", loss="mse")
+    model, x, whole, holes = two_regressions()
     history = model.fit(x, whole, validation_data=(x, holes), verbose=0)
     assert history.history["val_b_loss"] == [0.0]

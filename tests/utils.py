@@ -17,22 +17,6 @@ COMPILED = {"run_eagerly": False, "jit_compile": BACKEND == "jax"}
 QUICKEST = COMPILED if BACKEND == "jax" else EAGER
 
 
-def xla(function):
-    """Returns a function of tensors that XLA compiles, where the backend can.
-
-    PyTorch runs it as it is.
-    """
-    if BACKEND == "jax":
-        import jax
-
-        return jax.jit(function)
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, jit_compile=True)
-    return function
-
-
 def further_cases(*values):
     """Returns parameters of a test that `make test` leaves out."""
     return [pytest.param(value, marks=pytest.mark.slow) for value in values]

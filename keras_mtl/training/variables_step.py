@@ -30,9 +30,8 @@ class VariablesTrainer:
     A backend says how a forward pass is recorded (`_recorded`), how a tensor is
     copied so that no gradient passes (`_cut`), what gives the gradients
     (`_pullback_class`, `_gradients_of`, `_gradients_at`), which variables a
-    loss depends on (`_reached`), and what keeps its own random
-    numbers (`_same_numbers`, `_kept_numbers`) and records nothing
-    (`_unrecorded`).
+    loss depends on (`_reached`), and what keeps its own random numbers
+    (`_same_numbers`, `_kept_numbers`) and records nothing (`_unrecorded`).
     """
 
     _unrecorded = staticmethod(contextlib.nullcontext)

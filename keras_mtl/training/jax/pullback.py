@@ -160,10 +160,10 @@ class TrunkPullback:
             boundary, of_added = self._linear(tangents)
             return [*(boundary[k] for k in keys), *(of_added if added else [])]
 
-        used = self._used.get((keys, bool(added)))
-        if used is None:
-            used = _used_inputs(linear, self._trainable)
-            self._used[keys, bool(added)] = used
+        outputs = keys, bool(added)
+        if outputs not in self._used:
+            self._used[outputs] = _used_inputs(linear, self._trainable)
+        used = self._used[outputs]
         transposed = jax.linear_transpose(linear, self._trainable)
         (gradients,) = transposed(of_outputs)
         return [g if is_used else None for g, is_used in zip(gradients, used)]
