@@ -4,8 +4,10 @@ Every method gets the same number of trials on validation data, for the learning
 rate and, if it has one, for a parameter of its own. `"tuned"` are fixed weights
 that as many trials found. With what was found, each method is trained with
 other seeds; the epoch that is best by the validation data is tested. Δm is
-against models of one task each, whose learning rates were searched as well. A
-trial has half of the epochs: with 40, IGBv2's agent acts in 15 of its 20.
+against models of one task each, whose learning rates were searched as well;
+where each example has the label of one task, such a model sees its own examples
+only. A trial has half of the epochs: with 40, IGBv2's agent acts in 15 of its
+20.
 """
 
 import argparse
@@ -15,9 +17,11 @@ from typing import Any
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 import keras_mtl
 from keras_mtl.backend import files
+from keras_mtl.benchmarking import SingleTaskResult
 from keras_mtl.benchmarking import single_task
 
 # The first ones are those that a table without the others needs.
@@ -119,6 +123,9 @@ class Problem(NamedTuple):
     select: Any = "loss"
     higher_is_better: Any = None
     uncertainty_form: str = "regression"
+    # Takes a task, and returns the problem with the examples of this task. By
+    # default, the model of a task alone sees all examples.
+    alone: Callable | None = None
 
 
 def weighting_of(label, problem):
@@ -190,26 +197,8 @@ def compare(problem, arguments):
     def runs(kind):
         return arguments.output_dir / f"{problem.name}_{kind}_runs.jsonl"
 
-    data = problem.data
-    common = {
-        "compile_args": problem.compile_args,
-        "epochs": arguments.epochs,
-        "batch_size": problem.batch_size,
-        "validation_data": data.validation,
-        "higher_is_better": problem.higher_is_better,
-        "progress": arguments.progress,
-    }
-    alone = single_task(
-        problem.build,
-        data.train,
-        **common,
-        learning_rates=problem.learning_rates,
-        fraction=FRACTION,
-        seeds=arguments.seeds,
-        test_data=data.test,
-        select=problem.select,
-        path=runs("single_task"),
-    )
+    data, common = problem.data, common_arguments(problem, arguments)
+    alone = models_of_one_task(problem, arguments, runs)
     labels = list(arguments.weightings)
     search = keras_mtl.tune(
         problem.build,
@@ -239,6 +228,62 @@ def compare(problem, arguments):
     )
     print(result)
     return result, content_of(result, search, alone, arguments)
+
+
+def common_arguments(problem, arguments):
+    """Returns what the search, the report and single tasks have in common."""
+    return {
+        "compile_args": problem.compile_args,
+        "epochs": arguments.epochs,
+        "batch_size": problem.batch_size,
+        "validation_data": problem.data.validation,
+        "higher_is_better": problem.higher_is_better,
+        "progress": arguments.progress,
+    }
+
+
+def models_of_one_task(problem, arguments, runs):
+    """Searches, trains and tests models of one task each."""
+    parts = {None: problem}
+    if problem.alone is not None:
+        parts = {task: problem.alone(task) for task in problem.metrics}
+    found = [
+        single_task(
+            part.build,
+            part.data.train,
+            tasks=None if task is None else [task],
+            **common_arguments(part, arguments),
+            learning_rates=part.learning_rates,
+            fraction=FRACTION,
+            seeds=arguments.seeds,
+            test_data=part.data.test,
+            select=part.select,
+            path=runs("single_task" + (f"_{task}" if task else "")),
+        )
+        for task, part in parts.items()
+    ]
+    return SingleTaskResult(
+        {key: x.results[key] for x in found for key in x.results},
+        {key: x.validation[key] for x in found for key in x.validation},
+        {
+            task: x.learning_rates[task]
+            for x in found
+            for task in x.learning_rates
+        },
+        [record for x in found for record in x.records],
+    )
+
+
+def examples_of(task, data):
+    """Returns the data of the examples that have a label of a task."""
+
+    def own(split):
+        x, y = split
+        rows = np.isfinite(y[task]).reshape(len(y[task]), -1).any(axis=1)
+        return tuple({k: a[rows] for k, a in part.items()} for part in (x, y))
+
+    splits = {name: own(split) for name, split in data.splits.items()}
+    return keras_mtl.datasets.TaskData(**splits, info=data.info)
 
 
 def content_of(result, search, alone, arguments):

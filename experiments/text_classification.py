@@ -59,6 +59,7 @@ def load(arguments):
 
 def problem_of(arguments):
     data, tasks, classes = load(arguments)
+    examples = len(data.train[0]["tokens"])
     vocabulary = data.info["vocabulary"]
     embeddings = glove_embeddings(vocabulary) if arguments.glove else None
 
@@ -74,19 +75,27 @@ def problem_of(arguments):
             )
         )
 
-    return comparison.Problem(
+    def alone(task):
+        own = comparison.examples_of(task, data)
+        # As many steps as with all tasks, with as many texts of this one.
+        size = len(own.train[0]["tokens"]) * arguments.batch_size / examples
+        return problem._replace(data=own, batch_size=max(1, round(size)))
+
+    problem = comparison.Problem(
         name=arguments.data,
         data=data,
         build=build,
         compile_args=comparison.classification(
-            tasks, len(data.train[0]["tokens"]), arguments.batch_size
+            tasks, examples, arguments.batch_size
         ),
         metrics=dict.fromkeys(tasks, "accuracy"),
         batch_size=arguments.batch_size,
         learning_rates=[1.5e-3, 5e-3, 1.5e-2],
         select="accuracy",
         uncertainty_form="classification",
+        alone=alone,
     )
+    return problem
 
 
 def add_options(parser):

@@ -747,11 +747,47 @@ def test_single_tasks_train_alone():
         assert alone.validation[key] == record["history"][f"val_{key}"][-1]
 
 
+@pytest.mark.quick_on_torch
+def test_a_single_task_with_examples_of_its_own():
+    """Labels of the other tasks may be missing altogether."""
+    x, y = make_data()
+    y = {"sum": y["sum"], "max": np.full_like(y["max"], np.nan)}
+    options = {
+        "compile_args": {"optimizer": "sgd", "loss": LOSSES},
+        "epochs": 2,
+        "validation_data": (x, y),
+        "progress": False,
+    }
+    alone = single_task(
+        lambda: build(keras_mtl.MultiTaskModel),
+        (x, y),
+        tasks=["sum"],
+        select={"sum": "loss"},
+        **options,
+    )
+    assert [record["label"] for record in alone.records] == ["sum"]
+    assert alone.results.keys() == alone.validation.keys() == {"sum_loss"}
+    both = single_task(
+        lambda: build(keras_mtl.MultiTaskModel),
+        make_data(),
+        select="loss",
+        **{**options, "validation_data": make_data()},
+    )
+    assert alone.results["sum_loss"] == pytest.approx(both.results["sum_loss"])
+
+
 @pytest.mark.any_backend
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ({"select": {"sum": "loss"}}, "Received: select={'sum': 'loss'}"),
+        ({"tasks": ["all"]}, r"among \['sum', 'max'\]. Received: tasks=\['a"),
+        ({"tasks": "sum"}, "Received: tasks='sum'"),
+        ({"tasks": []}, r"Received: tasks=\[\]"),
+        (
+            {"tasks": ["max"], "select": {"sum": "loss"}},
+            r"dict of that with the tasks \['max'\]",
+        ),
         ({"select": 1}, "Received: select=1"),
         ({"baseline": "sum"}, r"Received: \['baseline'\]"),
         ({"select": "loss"}, "Received: none of them"),

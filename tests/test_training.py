@@ -169,13 +169,18 @@ SOME = WEIGHTINGS if utils.BACKEND == "torch" else ("features",)
 def test_trains_as_plain_keras(mode, names):
     if (utils.BACKEND, mode) == ("jax", "eager"):
         pytest.skip("slow, and the other tests are of it")
+    # JAX would compile the step again for a last batch of another size.
+    size, validated = (16, 8) if utils.BACKEND == "jax" else (SAMPLES, 9)
+
+    def first(count, arrays):
+        return {task: values[:count] for task, values in arrays.items()}
 
     def fit(model):
         return model.fit(
-            X,
-            Y,
-            sample_weight=SAMPLE_WEIGHT,
-            validation_data=(X[:9], {t: y[:9] for t, y in Y.items()}),
+            X[:size],
+            first(size, Y),
+            sample_weight=first(size, SAMPLE_WEIGHT),
+            validation_data=(X[:validated], first(validated, Y)),
             batch_size=BATCH,
             epochs=2,
             verbose=0,

@@ -27,6 +27,7 @@ def single_task(
     build: Callable[[], MultiTaskModel],
     data: Any,
     *,
+    tasks: Sequence[str] | None = None,
     compile_args: CompileArgs | None = None,
     learning_rates: Sequence[float] | None = None,
     search_seed: int = 1000,
@@ -64,6 +65,9 @@ def single_task(
     Args:
         build: As of `benchmark`.
         data: As of `benchmark`.
+        tasks: Names of the tasks for which a model is trained, by default all.
+            With `data` that has labels of one task only, the model of that
+            task sees its own examples.
         compile_args: As of `benchmark`.
         learning_rates: List of three or more, of which the best one is searched
             for each task, as by `tune`. By default, it is that of
@@ -97,8 +101,8 @@ def single_task(
     # The search is long; what is wrong with the seeds shows before it.
     seeds = check_seeds(seeds, {"": Setting("equal", search_seed=searched)})
     training = Training(build, compile_args, {"epochs": epochs}, None, None)
-    tasks = training.prototype([Setting("equal", rate)]).tasks
-    settings = _settings(tasks, select)
+    known = training.prototype([Setting("equal", rate)]).tasks
+    settings = _settings(known, _checked_tasks(tasks, known), select)
     common = {
         **arguments,
         "compile_args": compile_args,
@@ -128,15 +132,30 @@ def single_task(
         **common,
     ).records
     return SingleTaskResult(
-        _means(records, tasks, lambda record: record["metrics"]),
-        _means(records, tasks, _validation_of),
+        _means(records, known, lambda record: record["metrics"]),
+        _means(records, known, _validation_of),
         {x: y.learning_rate for x, y in settings.items() if y.learning_rate},
         records,
     )
 
 
+def _checked_tasks(
+    tasks: Sequence[str] | None, known: Sequence[str]
+) -> Sequence[str]:
+    if tasks is None:
+        return known
+    if isinstance(tasks, str) or not tasks or not set(tasks) <= set(known):
+        raise ValueError(
+            f"Expected `tasks` to be a list of names among {list(known)}. "
+            f"Received: tasks={tasks!r}"
+        )
+    return tasks
+
+
 def _settings(
-    tasks: Sequence[str], select: str | Mapping[str, str] | None
+    known: Sequence[str],
+    tasks: Sequence[str],
+    select: str | Mapping[str, str] | None,
 ) -> dict[str, Setting]:
     """Returns the setting of each task, with what its best epoch is."""
     names = select
@@ -150,7 +169,7 @@ def _settings(
         )
     return {
         task: Setting(
-            {other: float(other == task) for other in tasks},
+            {other: float(other == task) for other in known},
             select=f"{PREFIX}{task}_{names[task]}",
         )
         for task in tasks

@@ -3,6 +3,8 @@
 A method that is an exception to a test says so in `EXCEPTIONS`, with a reason.
 """
 
+from itertools import product
+
 import keras
 import numpy as np
 import pytest
@@ -78,21 +80,26 @@ def skip_exceptions(test, method):
         pytest.skip(f"{method}: {reason}")
 
 
-# The others would be traced and compiled anew for each method.
-ON_EVERY_BACKEND = {"serialization", "training"}
+# One of each kind, and those whose own tests run on one backend alone. To trace
+# and compile the training of all methods takes minutes.
+TRAINED_ON_EVERY_BACKEND = {
+    *("uncertainty", "dwa", "igb_v2", "famo", "moml"),
+    *("nash_mtl", "imgrad", "pcgrad", "graddrop", "lr_annealing"),
+    *("metabalance", "samo", "cr_mogm", "igb_v1 + nash_mtl"),
+}
+
+
+def case(method, check):
+    everywhere = check == "serialization" or (
+        check == "training" and method in TRAINED_ON_EVERY_BACKEND
+    )
+    marks = [pytest.mark.every_backend] if everywhere else []
+    return pytest.param(method, check, marks=marks)
 
 
 @pytest.mark.parametrize(
-    "check",
-    [
-        pytest.param(
-            check,
-            marks=[pytest.mark.every_backend]
-            if check in ON_EVERY_BACKEND
-            else [],
-        )
-        for check in weighting_checks.CHECKS
-    ],
+    "method, check",
+    [case(*pair) for pair in product(METHODS, weighting_checks.CHECKS)],
 )
 def test_check(method, check):
     skip_exceptions(check, method)
