@@ -131,23 +131,50 @@ def compare(architecture, splits, arguments):
     Returns:
         Dict of what is to be saved.
     """
-    train, validation, test = splits
+    train, _, _ = splits
     build = build_of(architecture, train[0].shape[1])
-    path = arguments.output_dir / f"architectures_{architecture}_runs.jsonl"
+    rate, result = search_and_test(
+        f"architectures_{architecture}",
+        build,
+        splits,
+        compile_args_of(len(train[0]), arguments.batch_size),
+        dict.fromkeys(TASKS, "accuracy"),
+        RATES,
+        arguments,
+    )
+    return {
+        "weights": build().count_params(),
+        "learning_rate": rate,
+        "accuracy": {
+            label: mean_accuracies(result, label)
+            for label in arguments.weightings
+        },
+    }
+
+
+def search_and_test(
+    name, build, splits, compile_args, metrics, rates, arguments
+):
+    """Searches the learning rate with equal weights, and tests weightings.
+
+    Returns:
+        The rate, and a `BenchmarkResult`.
+    """
+    train, validation, test = splits
     common = {
-        "compile_args": compile_args_of(len(train[0]), arguments.batch_size),
+        "compile_args": compile_args,
         "epochs": arguments.epochs,
         "batch_size": arguments.batch_size,
         "validation_data": validation,
         "progress": arguments.progress,
-        "path": path,
+        "path": arguments.output_dir / f"{name}_runs.jsonl",
     }
     search = keras_mtl.tune(
         build,
         train,
         **common,
         weightings=["equal"],
-        learning_rates=RATES,
+        learning_rates=rates,
         fraction=comparison.FRACTION,
     )
     rate = search.best["equal"].learning_rate
@@ -160,19 +187,12 @@ def compare(architecture, splits, arguments):
             for label in arguments.weightings
         },
         seeds=arguments.seeds,
-        metrics=dict.fromkeys(TASKS, "accuracy"),
+        metrics=metrics,
         select="val_loss",
         test_data=test,
     )
     print(result)
-    return {
-        "weights": build().count_params(),
-        "learning_rate": rate,
-        "accuracy": {
-            label: mean_accuracies(result, label)
-            for label in arguments.weightings
-        },
-    }
+    return rate, result
 
 
 def mean_accuracies(result, label):
@@ -184,17 +204,22 @@ def mean_accuracies(result, label):
     ]
 
 
-def draw(content, path):
-    """Draws the mean accuracy and each seed's, a row per architecture."""
+def draw(rows, axis, path):
+    """Draws the mean and each seed's result, a row per architecture.
+
+    Args:
+        rows: Dict of architecture to a dict of weighting to the seeds' results.
+        axis: What the results are.
+        path: File of the picture.
+    """
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    names = list(content["architectures"])
-    labels = list(next(iter(content["architectures"].values()))["accuracy"])
+    labels = list(next(iter(rows.values())))
     for i, label in enumerate(labels):
         shift = (i - (len(labels) - 1) / 2) * 0.15
-        for row, name in enumerate(names):
-            values = content["architectures"][name]["accuracy"][label]
+        for row, results in enumerate(rows.values()):
+            values = results[label]
             places = [row + shift] * len(values)
             axes.plot(values, places, ".", color=f"C{i}", ms=4, alpha=0.6)
             axes.plot(
@@ -203,9 +228,9 @@ def draw(content, path):
                 ms=6,
                 label=label if row == 0 else None,
             )
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
-    axes.set_xlabel("mean accuracy of 16 domains, %; dots are seeds")
+    axes.set_xlabel(f"{axis}; dots are seeds")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -213,19 +238,25 @@ def draw(content, path):
     plt.close(figure)
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data-dir", required=True, help="folder of FDU-MTL")
-    parser.add_argument("--reviews", type=int, help="reviews of each domain")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch-size", type=int, default=256)
+def parser_of(description, epochs, batch_size, architectures):
+    """Returns the parser of the options of both data sets."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--data-dir", required=True, help="folder of the data")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--batch-size", type=int, default=batch_size)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--architectures", nargs="+", default=[*ARCHITECTURES])
+    parser.add_argument("--architectures", nargs="+", default=architectures)
     parser.add_argument("--weightings", nargs="+", default=[*WEIGHTINGS])
     parser.add_argument(
         "--output-dir", type=Path, default=Path(__file__).parent
     )
     parser.add_argument("--no-progress", dest="progress", action="store_false")
+    return parser
+
+
+def main(argv=None):
+    parser = parser_of(__doc__, 40, 256, [*ARCHITECTURES])
+    parser.add_argument("--reviews", type=int, help="reviews of each domain")
     arguments = parser.parse_args(argv)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     splits = load(arguments)
@@ -241,7 +272,11 @@ def main(argv=None):
     path = arguments.output_dir / "architectures.json"
     files.write(path, files.to_json(content, indent=1) + "\n")
     print(f"Saved {path}")
-    draw(content, arguments.output_dir / "architectures.png")
+    draw(
+        {x: y["accuracy"] for x, y in content["architectures"].items()},
+        "mean accuracy of 16 domains, %",
+        arguments.output_dir / "architectures.png",
+    )
 
 
 if __name__ == "__main__":

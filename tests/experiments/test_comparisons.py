@@ -78,14 +78,19 @@ def test_topics(script, tmp_path, monkeypatch):
     assert rho in script("comparison").PARAMETERS["bandit_mtl"]["rho"]
 
 
-def test_nyuv2(script, tmp_path, monkeypatch):
-    labels = ["equal", "igb_v1"]
+@pytest.fixture
+def scenes(tmp_path, monkeypatch):
+    """A folder with small images."""
     monkeypatch.setattr(nyuv2_files, "SIZES", {"train": 8, "val": 10})
     monkeypatch.setattr(nyuv2_files, "HEIGHT", 8)
     monkeypatch.setattr(nyuv2_files, "WIDTH", 8)
-    folder = nyuv2_files.write(tmp_path / "nyuv2")
+    return nyuv2_files.write(tmp_path / "nyuv2")
+
+
+def test_nyuv2(script, tmp_path, scenes):
+    labels = ["equal", "igb_v1"]
     options = [
-        *("--data-dir", str(folder), "--validation", "4", "--widths", "4", "4"),
+        *("--data-dir", str(scenes), "--validation", "4", "--widths", "4", "4"),
         *("--batch-size", "4", "--epochs", "2", "--seeds", "0"),
         *("--no-progress", "--weightings", *labels),
         *("--output-dir", str(tmp_path)),
@@ -134,6 +139,37 @@ def test_architectures_are_of_one_size(script):
     module = script("architectures")
     sizes = [
         module.build_of(name, 50)().count_params()
+        for name in module.ARCHITECTURES
+    ]
+    assert max(sizes) < 1.1 * min(sizes)
+
+
+def test_scene_architectures(script, tmp_path, scenes):
+    module = script("scene_architectures")
+    labels = ["equal", "nash_mtl"]
+    module.main(
+        [
+            *("--data-dir", str(scenes), "--validation", "4"),
+            *("--epochs", "2", "--seeds", "0", "--batch-size", "4"),
+            *("--architectures", "hard_parameter_sharing", "mtan"),
+            *("--weightings", *labels),
+            *("--no-progress", "--output-dir", str(tmp_path)),
+        ]
+    )
+    content = json.loads((tmp_path / "scene_architectures.json").read_text())
+    shared, mtan = content["architectures"].values()
+    assert shared["delta_m"]["equal"] == [pytest.approx(0.0, abs=1e-6)]
+    for row in (shared, mtan):
+        assert set(row["delta_m"]) == set(labels)
+        assert all(len(x) == 9 for x in row["metrics"]["nash_mtl"])
+        assert "segmentation_mean_iou" in row["higher_is_better"]
+    assert (tmp_path / "scene_architectures.png").stat().st_size > 10_000
+
+
+def test_scene_architectures_are_of_one_size(script):
+    module = script("scene_architectures")
+    sizes = [
+        module.build_of(name, (96, 128, 3))().count_params()
         for name in module.ARCHITECTURES
     ]
     assert max(sizes) < 1.1 * min(sizes)
