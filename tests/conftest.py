@@ -74,6 +74,20 @@ def pytest_runtest_call():
         raise
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leaves out files of whose tests `-m` selects none: importing takes long.
+
+    That is those with the mark of the whole file that an `and not` excludes.
+    """
+    chosen = config.option.markexpr
+    marks = [m for m in ("any_backend", "once") if f"and not {m}" in chosen]
+    if not marks or collection_path.suffix != ".py":
+        return None
+    source = collection_path.read_text(encoding="utf-8")
+    excluded = [f"\npytestmark = pytest.mark.{mark}\n" for mark in marks]
+    return True if any(line in source for line in excluded) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Marks what is slow, and moves experiments and commands to the front.

@@ -12,6 +12,7 @@ from keras_mtl.agents.agent import MAX_LOG_SCALE
 from keras_mtl.agents.agent import MIN_LOG_SCALE
 from keras_mtl.agents.agent import Agent
 from keras_mtl.agents.registry import register
+from keras_mtl.backend.compiling import compiled
 from keras_mtl.backend.compiling import compiled_reader
 from keras_mtl.backend.gradients import gradient
 
@@ -77,6 +78,7 @@ class KerasAgent(Agent):
             for name, value in first.items()
         }
         self._compiled = {}
+        self._learn = compiled(self._update_if_finite)
 
     def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         observation = ops.convert_to_tensor(observation, "float32")
@@ -84,6 +86,12 @@ class KerasAgent(Agent):
         actor = split(ops.copy(self.state["actor"]), self.actor_shapes)
         actions, _ = draw(actor, observation[None], noise[None])
         return actions[0]
+
+    def learn(
+        self, transitions: dict[str, Tensor], noise: dict[str, Tensor]
+    ) -> None:
+        state = {name: ops.copy(v) for name, v in self.state.items()}
+        self._assign(self._learn(state, transitions, noise))
 
     def run_updates(self, count: Tensor | int, sample: Callable) -> None:
         count = ops.convert_to_tensor(count, "int32")
@@ -98,17 +106,21 @@ class KerasAgent(Agent):
             lambda: self._compiled[sample](state, count),
             lambda: state,
         )
+        self._assign(new)
+
+    def _assign(self, state):
         for name, variable in self.state.items():
-            variable.assign(new[name])
+            variable.assign(state[name])
 
     def _train(self, sample, state, count):
         """Makes updates, and none if they lead to what is not finite."""
         new = ops.fori_loop(
             0, count, lambda i, state: self.update(state, *sample(i)), state
         )
-        finite = [ops.all(ops.isfinite(value)) for value in new.values()]
-        finite = ops.all(ops.stack(finite))
-        return {k: ops.where(finite, new[k], state[k]) for k in state}
+        return _new_if_finite(new, state)
+
+    def _update_if_finite(self, state, transitions, noise):
+        return _new_if_finite(self.update(state, transitions, noise), state)
 
     def update(
         self,
@@ -247,6 +259,13 @@ def first_weights(
         parts.append(rng.uniform(-largest, largest, math.prod(kernel)))
         parts.append(np.zeros(math.prod(bias)))
     return np.concatenate(parts)
+
+
+def _new_if_finite(new, old):
+    """Returns a state, or the old one if a value of the new is not finite."""
+    finite = [ops.all(ops.isfinite(value)) for value in new.values()]
+    finite = ops.all(ops.stack(finite))
+    return {name: ops.where(finite, new[name], old[name]) for name in old}
 
 
 def _constant(value, shape, dtype=None):

@@ -287,6 +287,25 @@ def test_no_update_changes_nothing():
         np.testing.assert_array_equal(new, old)
 
 
+def test_an_update_is_compiled_once(monkeypatch):
+    """A learner that compiles each update is slow, and keeps all programs."""
+    traced = []
+
+    def update(self, *args):
+        traced.append(args)
+        return original(self, *args)
+
+    original = KerasAgent.update
+    monkeypatch.setattr(KerasAgent, "update", update)
+    agent = create()
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        agent.learn(*random_batch(rng))
+    expected = 3 if keras.backend.backend() == "torch" else 1
+    assert len(traced) == expected
+    assert float(agent.state["updates"] + 0) == 3.0
+
+
 @pytest.mark.quick_on_torch
 def test_many_updates_are_as_one_by_one():
     rng = np.random.default_rng(0)
