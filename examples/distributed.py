@@ -68,7 +68,8 @@ def distribute_on_jax():
     if args.cpu_devices:
         kind = "cpu"
         os.environ["XLA_FLAGS"] = (
-            f"--xla_force_host_platform_device_count={args.cpu_devices}"
+            os.environ.get("XLA_FLAGS", "")
+            + f" --xla_force_host_platform_device_count={args.cpu_devices}"
         )
     devices = keras.distribution.list_devices(kind)
     keras.distribution.set_distribution(

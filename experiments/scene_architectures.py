@@ -35,13 +35,13 @@ from keras_mtl.backend import files
 TASKS = ("segmentation", "depth", "normal")
 
 
-def level(width, resize=None):
+def level(width, resize=None, strides=1):
     """Returns the function that makes two convolutions, after a resizing."""
 
     def expert(name):
         parts = [] if resize is None else [resize(2)]
-        for _ in range(2):
-            parts.append(layers.Conv2D(width, 3, padding="same"))
+        for step in (strides, 1):
+            parts.append(layers.Conv2D(width, 3, step, padding="same"))
             parts.append(layers.BatchNormalization(momentum=0.9))
             parts.append(layers.ReLU())
         return keras.Sequential(parts, name=name)
@@ -50,11 +50,12 @@ def level(width, resize=None):
 
 
 def levels(width):
-    """Returns the encoder's levels and the decoder's, the input's size first.
+    """Returns the encoder's levels and the decoder's.
 
-    `width` is that of the first and the last level.
+    `width` is that of the first and the last level, which have half of the
+    image's height and width.
     """
-    encoder = [level(width)]
+    encoder = [level(width, strides=2)]
     encoder += [level(n * width, layers.MaxPooling2D) for n in (2, 4)]
     decoder = [level(n * width, layers.UpSampling2D) for n in (2, 1)]
     return encoder, decoder
@@ -103,10 +104,13 @@ def build_of(architecture, shape):
 
     def build():
         image = keras.Input(shape, name="image")
-        outputs = {
-            task: layers.Conv2D(channels[task], 1, name=f"{task}_head")(x)
-            for task, x in make(image, width).items()
-        }
+        outputs = {}
+        for task, x in make(image, width).items():
+            x = layers.Conv2D(channels[task], 1, name=f"{task}_head")(x)
+            enlarge = layers.UpSampling2D(
+                2, interpolation="bilinear", name=f"{task}_enlarged"
+            )
+            outputs[task] = enlarge(x)
         # The loss is of unit vectors.
         unit = layers.UnitNormalization(axis=-1, name="unit")
         outputs["normal"] = unit(outputs["normal"])

@@ -18,12 +18,23 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # A program runs a few times here, and optimizing it takes longer than it saves.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+def release_of_jax():
+    """Returns the first two numbers of JAX's version."""
+    return tuple(map(int, importlib.metadata.version("jax").split(".")[:2]))
+
+
 if os.environ["KERAS_BACKEND"] == "tensorflow":
     os.environ.setdefault(
         "XLA_FLAGS",
         "--xla_backend_optimization_level=0 "
         "--xla_llvm_disable_expensive_passes=true",
     )
+elif os.environ["KERAS_BACKEND"] == "jax" and release_of_jax() <= (0, 10):
+    # It halves what compiling takes. XLA ends the process if it does not know
+    # a flag, and that of JAX 0.12 does not know this one.
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import pytest
 
@@ -45,6 +56,19 @@ def reset_keras():
 
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def optimize_no_graph():
+    """As for XLA: optimizing TensorFlow's graphs takes longer than it saves."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options(
+            {"disable_meta_optimizer": True}
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +98,7 @@ def pytest_runtest_call():
         return (yield)
     except Exception as error:
         is_unreadable = "failed to deserialize portable artifact" in str(error)
-        major, minor = importlib.metadata.version("jax").split(".")[:2]
-        if is_unreadable and (int(major), int(minor)) >= (0, 12):
+        if is_unreadable and release_of_jax() >= (0, 12):
             pytest.skip("this TensorFlow does not read what this JAX exports")
         raise
 

@@ -43,7 +43,10 @@ def set_up_devices(kind):
     if kind == "processes":
         return Processes()
     if kind == "jax":
-        os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+        os.environ["XLA_FLAGS"] = (
+            os.environ.get("XLA_FLAGS", "")
+            + " --xla_force_host_platform_device_count=2"
+        )
         devices = keras.distribution.list_devices("cpu")
         keras.distribution.set_distribution(
             keras.distribution.DataParallel(devices=devices)
