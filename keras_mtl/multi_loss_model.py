@@ -42,11 +42,13 @@ class MultiLossModel(BalancedModel, keras.Model):
     `class Model(keras_mtl.MultiLossModel, SomeModel)`.
 
     There is no graph, and so no `gradients="features"`, no `TaskSampler`, and
-    no search for missing labels: a task without a label has a loss of 0. It
-    trains on one replica. A layer's `add_loss` counts where `call` runs the
-    layer. The first step raises an error if a loss depends on no variable that
-    is trained, as where it is `0.0` for a task whose labels are missing in that
-    batch: let it be `0.0 * loss`.
+    no search for missing labels: a task without a label has a loss of 0. A
+    layer's `add_loss` counts where `call` runs the layer. With several
+    replicas, a task's loss is the mean of what the replicas compute of their
+    parts of the batch; on JAX, it is that of the whole batch. The first step
+    raises an error if a loss depends on no variable that is trained, as where
+    it is `0.0` for a task whose labels are missing in that batch: let it be
+    `0.0 * loss`.
 
     Args:
         *args: As of `keras.Model`.
@@ -252,12 +254,6 @@ class MultiLossModel(BalancedModel, keras.Model):
         self, x, y, y_pred, sample_weight, training=True, record=True
     ):
         """Returns a list of the task losses of a batch."""
-        if replicas.count() > 1:
-            raise ValueError(
-                "Expected one replica for a `MultiLossModel`, whose losses are "
-                f"those of a whole batch. Received: {replicas.count()} "
-                "replicas. `MultiTaskModel` trains on several."
-            )
         # On PyTorch, Keras hands arrays of one batch on as they are.
         x, y, sample_weight = keras.tree.map_structure(
             _as_tensor, (x, y, sample_weight)
@@ -266,8 +262,9 @@ class MultiLossModel(BalancedModel, keras.Model):
             x, y, y_pred, sample_weight=sample_weight, training=training
         )
         losses = self._task_losses.checked(losses, record)
-        if training and record and self._split_to_sort is not None:
-            self._split_to_sort.losses = losses
+        to_sort = self._running.losses_to_sort
+        if training and record and to_sort is not None:
+            to_sort[:] = losses
         return losses
 
     def fit(

@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers
 from keras import ops
 
+from keras_mtl import MultiLossModel
 from keras_mtl import MultiTaskModel
 from keras_mtl import weightings
 from tests import utils
@@ -147,6 +148,9 @@ CASES = [
     *LOSS_BALANCING,
     *(f"{name}/{mode}" for name in GRADIENT_BALANCING for mode in MODES),
     "igb_v1+nash_mtl",
+    "own_losses/uncertainty",
+    "own_losses/nash_mtl",
+    "own_losses/famo",
     "shared_last",
     "other_losses",
     "eager",
@@ -173,6 +177,8 @@ def make_weighting(case):
     if "+" in case:
         return weightings.get(case.split("+"))
     name, mode = case.split("/")
+    if name == "own_losses":
+        return weightings.get(mode)
     return GRADIENT_BALANCING[name](gradients=mode)
 
 
@@ -228,6 +234,45 @@ def make_model(case="equal"):
     return MultiTaskModel(inputs, outputs)
 
 
+class OwnLosses(MultiLossModel):
+    """Its losses are means, so that those of equal parts have the whole's."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = layers.Dense(
+            4, activation="tanh", kernel_regularizer="l2", name="trunk"
+        )
+        self.heads = {task: layers.Dense(2, name=task) for task in "ab"}
+
+    def call(self, x):
+        h = self.trunk(x)
+        return {task: head(h) for task, head in self.heads.items()}
+
+    def compute_task_losses(
+        self, x, y, y_pred, sample_weight=None, training=True
+    ):
+        losses = {t: ops.mean((y[t] - y_pred[t]) ** 2) for t in "ab"}
+        return {**losses, "size": ops.mean(y_pred["a"] * y_pred["b"])}
+
+
+def compile_model(case):
+    if case.startswith("own_losses"):
+        model = OwnLosses()
+        model.compile(sgd(), weighting=make_weighting(case))
+        return model
+    model = make_model(case)
+    losses, _ = make_losses(case)
+    model.compile(
+        OPTIMIZERS.get(case, sgd)(),
+        loss=losses,
+        loss_weights={"a": 2.0, "b": 1.0, "c": 1.0},
+        metrics={"a": ["mae"], "b": ["mae"]},
+        weighting=make_weighting(case),
+        run_eagerly=case == "eager",
+    )
+    return model
+
+
 def train(case, batch, examples, strategy=None):
     """Trains a model, on the replicas of a strategy if one is given.
 
@@ -246,22 +291,18 @@ def train(case, batch, examples, strategy=None):
         x, y = keras.tree.map_structure(
             lambda array: first_halves_first(array, batch), (x, y)
         )
-    losses, sample_weight = make_losses(case)
+    if case.startswith("own_losses"):
+        # No labels are missing, and all parts of batches are of one size.
+        examples -= examples % batch
+        x, y = x[:examples], {t: np.nan_to_num(y[t][:examples]) for t in "ab"}
+    _, sample_weight = make_losses(case)
     if sample_weight is not None:
         sample_weight = {
             task: np.resize(weight or 1.0, examples).astype("float32")
             for task, weight in sample_weight.items()
         }
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = make_model(case)
-        model.compile(
-            OPTIMIZERS.get(case, sgd)(),
-            loss=losses,
-            loss_weights={"a": 2.0, "b": 1.0, "c": 1.0},
-            metrics={"a": ["mae"], "b": ["mae"]},
-            weighting=make_weighting(case),
-            run_eagerly=case == "eager",
-        )
+        model = compile_model(case)
     data = {"x": x, "y": y, "sample_weight": sample_weight, "batch_size": batch}
     validation_data = (x, y)
     if isinstance(strategy, Processes):
@@ -300,11 +341,11 @@ def copies_of(variable, strategy):
 
 
 # One of each kind: a trained weighting, random numbers, losses after the step,
-# and features, in some of the steps. `make test`
-# trains these, and `make test-slow` the others.
-FEW = {"uncertainty", "nash_mtl_every_2/features"}
+# losses of one's own, and features in some of the steps. `make test` trains
+# these, and `make test-slow` the others.
+FEW = {"uncertainty", "own_losses/nash_mtl", "nash_mtl_every_2/features"}
 if IS_TENSORFLOW:
-    FEW = {"uncertainty", "synchronized_every_2"}
+    FEW = {"uncertainty", "own_losses/nash_mtl", "synchronized_every_2"}
 if not IS_TENSORFLOW and not IS_JAX:
     FEW |= {"famo", "pcgrad/parameters"}
 

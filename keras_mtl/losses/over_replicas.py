@@ -91,12 +91,30 @@ def losses_and_counts(parts, has_static_size):
         ops.divide_no_nan(part["sum"], divisors[i])
         for i, part in enumerate(parts)
     ]
-    losses = replicas.total(ops.stop_gradient(ops.stack(own)))
-    values = scale_loss_for_distribution(losses)
     counts = labelled if has_static_size else labelled / examples
+    return _totals(own), ops.unstack(counts)
+
+
+def mean_losses(losses):
+    """Computes the means of losses that each replica has of its part.
+
+    Args:
+        losses: List of `T` scalars, of a part of the batch as if it were all.
+
+    Returns:
+        List of `T` scalars, with values and gradients as `losses_and_counts`.
+    """
+    return _totals([loss / replicas.count() for loss in losses])
+
+
+def _totals(own):
+    """Returns the sums of what each replica has, with its part's gradients."""
+    values = scale_loss_for_distribution(
+        replicas.total(ops.stop_gradient(ops.stack(own)))
+    )
     own = [replicas.loss_of_part(loss) for loss in own]
     return [
         # The difference is 0, and has the gradient of the part.
         values[i] + (loss - ops.stop_gradient(loss))
         for i, loss in enumerate(own)
-    ], ops.unstack(counts)
+    ]

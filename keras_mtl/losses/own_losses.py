@@ -2,6 +2,9 @@
 
 from keras import ops
 
+from keras_mtl.backend import replicas
+from keras_mtl.backend.keras_internals import unscale_loss_for_distribution
+from keras_mtl.losses import over_replicas
 from keras_mtl.losses.scalars import by_task
 from keras_mtl.losses.scalars import check_is_scalar
 from keras_mtl.metrics.task_means import TaskMeans
@@ -46,6 +49,9 @@ class OwnLosses:
         for task, loss in named.items():
             check_is_scalar(task, loss)
         losses = [ops.cast(named[task], "float32") for task in self.tasks]
+        if replicas.count() > 1:
+            losses = over_replicas.mean_losses(losses)
         if record:
-            self.means.update_state(ops.stop_gradient(ops.stack(losses)))
+            plain = ops.stop_gradient(ops.stack(losses))
+            self.means.update_state(unscale_loss_for_distribution(plain))
         return losses

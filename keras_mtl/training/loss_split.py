@@ -19,8 +19,6 @@ class LossSplit:
 
     Attributes:
         is_sorted: Whether it is known which task reaches which variable.
-        losses: List of the losses of the step that is to sort the variables,
-            where no pullback has them, or `None`.
         compared_variables: The variables on which gradients are compared.
         shared_variables: Those that two or more tasks reach, and `shared`.
         cross_variables: The same.
@@ -40,7 +38,6 @@ class LossSplit:
         self.variables = list(variables)
         self.keeps_rows = keeps_rows
         self.is_sorted = False
-        self.losses = None
         self._given = shared
         self._given_ids = set(map(id, shared or ()))
 
@@ -75,7 +72,6 @@ class LossSplit:
             for task, ids in zip(self.tasks, reached)
         }
         self.is_sorted = True
-        self.losses = None
 
     def frozen_layers(self):
         """Lists the shared layers that are frozen, which only a graph tells."""

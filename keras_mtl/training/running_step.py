@@ -31,6 +31,11 @@ class RunningStep:
         return self._of_thread("collector")
 
     @property
+    def losses_to_sort(self):
+        """The list that takes the losses that sort variables, or `None`."""
+        return self._of_thread("losses_to_sort")
+
+    @property
     def what_labels(self):
         """What the labels of this step are, for errors."""
         validates = self._trainings and self.kind == "test"

@@ -104,12 +104,16 @@ class VariablesTrainer:
         split = self._split_to_sort
         if split is None:
             return super().train_step(data)
-        with self._recorded() as record_of_pass:
+        losses = []
+        with (
+            self._recorded() as record_of_pass,
+            self._running.within(losses_to_sort=losses),
+        ):
             logs = super().train_step(data)
         # A `train_step` or `compute_loss` of the user's own may ask for no
         # losses.
-        if split.losses is not None:
-            split.sort(self._reached(split.losses, record_of_pass))
+        if losses:
+            split.sort(self._reached(losses, record_of_pass))
         return logs
 
     def _balanced_step(self, data):
