@@ -1,10 +1,11 @@
 """NYUv2 with three architectures and four weightings.
 
 Segmentation, depth and surface normals of scenes of 96 x 128 pixels. The
-networks are encoders and decoders of convolutions; their widths make them equal
-in size: about 106,000 weights each. The search of the learning rate and the
-report are those of `architectures.py`. Δm is over the nine metrics of MTAN's
-tables, against hard parameter sharing with equal weights.
+networks are encoders and decoders of convolutions at half of this size and
+less; their widths give them equally many weights: about 106,000 each. The
+search of the learning rate and the report are those of `architectures.py`. Δm
+is over the nine metrics of MTAN's tables, against hard parameter sharing with
+equal weights.
 
     python experiments/scene_architectures.py --data-dir nyuv2_96x128
     python experiments/scene_architectures.py --data-dir nyuv2_96x128 \\
@@ -12,7 +13,8 @@ tables, against hard parameter sharing with equal weights.
         --architectures mtan --weightings equal --output-dir /tmp/scenes
 
 The runs are kept in `scene_architectures_<name>_runs.jsonl`: what is there is
-not trained again. The results are in `scene_architectures.json` and `.png`.
+not trained again. The results in `scene_architectures.json` and `.png` are
+those of `--images 160 --validation 40`.
 
 References:
 
