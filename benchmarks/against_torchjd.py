@@ -371,9 +371,10 @@ def main():
     began = time.perf_counter()
     results = runs[arguments.what](arguments)
     print(f"{time.perf_counter() - began:.0f} s")
-    paired.save(
-        {arguments.what: results}, "against_torchjd.json", arguments.output_dir
-    )
+    # The steps of loops stand beside those of `fit`.
+    is_loop = arguments.what == "steps" and arguments.modes == ["loop"]
+    name = "loop" if is_loop else arguments.what
+    paired.save({name: results}, "against_torchjd.json", arguments.output_dir)
     if arguments.what == "growth":
         path = pathlib.Path(arguments.output_dir) / "growth.png"
         plot_growth(results, path)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_mtl import weightings
 from keras_mtl.backend import replicas
+from keras_mtl.backend.compiling import entries
 from keras_mtl.backend.keras_internals import DotNotTrackScope
 from keras_mtl.backend.keras_internals import SerializableDict
 from keras_mtl.backend.keras_internals import first_batch_of_epoch
@@ -255,7 +256,7 @@ class BalancedModel(Checkpointing, BackendTrainer):
         self._running.note_balanced()
         weights = self.weighting(self._losses_to_weight(losses))
         self._record_weights(weights)
-        pairs = zip(ops.unstack(weights), losses)
+        pairs = zip(entries(weights), losses)
         return sum(weight * loss for weight, loss in pairs)
 
     def _check_is_balanced(self):

@@ -26,7 +26,7 @@ from tests.compiled import compiled_call
 hypothesis.settings.register_profile(
     "short",
     # JAX compiles each case for seconds, and TensorFlow traces it.
-    max_examples={"jax": 8, "tensorflow": 12}.get(utils.BACKEND, 25),
+    max_examples={"jax": 6, "tensorflow": 8}.get(utils.BACKEND, 20),
     deadline=None,
     derandomize=True,
     database=None,

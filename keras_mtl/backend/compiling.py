@@ -60,6 +60,15 @@ def compiled_reader(function):
     return of_backend().compile_reader(function)
 
 
+def entries(vector):
+    """Returns the entries of a vector as a list of scalars.
+
+    What each task computes with its entry is compiled once for all tasks that
+    are alike, where the backend can tell that it is.
+    """
+    return of_backend().entries(vector)
+
+
 def _is_constant(value):
     return value is None or isinstance(value, (bool, int, float, str))
 

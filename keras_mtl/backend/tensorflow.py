@@ -25,6 +25,8 @@ compile_reader = compile_pure
 
 without_autograph = tf.autograph.experimental.do_not_convert
 
+entries = tf.unstack
+
 
 def solve_positive(matrix, right):
     """Eliminates column by column, as Gauss and Jordan did.

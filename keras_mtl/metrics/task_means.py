@@ -4,6 +4,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_mtl.backend.compiling import entries
+
 Tensor = Any
 
 
@@ -48,7 +50,7 @@ class TaskMeans(keras.metrics.Metric):
     def result(self) -> dict[str, Tensor]:
         """Returns a dict of key to mean, 0 for a key without values."""
         means = ops.divide_no_nan(self.total + 0.0, self.count + 0.0)
-        return {key: means[i] for i, key in enumerate(self.keys)}
+        return dict(zip(self.keys, entries(means)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "keys": self.keys}

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_mtl.backend import replicas
+from keras_mtl.backend.compiling import entries
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import scaled
 from keras_mtl.backend.numerics import total_of
@@ -34,10 +35,10 @@ def balanced_gradients(
     weights = weighting(losses, gramian)
     with weighting.combining(losses, gramian):
         gradients = _direction(tasks, weighting, blocks, weights, gramian)
-    head_weights = weighting.head_weights()
-    for i, task in enumerate(split.tasks):
+    head_weights = entries(weighting.head_weights())
+    for task, weight in zip(split.tasks, head_weights):
         for v, g in zip(split.head_variables[task], tasks.of_heads[task]):
-            gradients[id(v)] = scaled(g, head_weights[i])
+            gradients[id(v)] = scaled(g, weight)
     factor = pullback.factor()
     if factor is not None:
         gradients = {key: scaled(g, factor) for key, g in gradients.items()}

@@ -124,7 +124,6 @@ def _by_pairs(vectors):
     for i, one in enumerate(vectors):
         for j, other in enumerate(vectors[: i + 1]):
             entries[i, j] = entries[j, i] = ops.sum(one * other)
-    places = range(len(vectors))
-    return ops.stack(
-        [ops.stack([entries[i, j] for j in places]) for i in places]
-    )
+    size = len(vectors)
+    flat = [entries[i, j] for i in range(size) for j in range(size)]
+    return ops.reshape(ops.stack(flat), (size, size))

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_mtl.backend import replicas
+from keras_mtl.backend.compiling import entries
 from keras_mtl.backend.numerics import TINY
 from keras_mtl.backend.numerics import norm_of_all
 from keras_mtl.backend.numerics import scaled
@@ -57,7 +58,7 @@ class LookAhead:
         """
         nothing = [None] * len(self._variables)
         gradients = self._training.gradients(
-            ops.unstack(weights), self._variables, nothing
+            entries(weights), self._variables, nothing
         )
         factor = -rate / self._scale
         step = [scaled(g, factor) for g in gradients]

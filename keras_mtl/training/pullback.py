@@ -5,6 +5,8 @@ import collections
 
 from keras import ops
 
+from keras_mtl.backend.compiling import entries
+
 # The losses of a batch before they are weighted, a list of scalars; the loss of
 # the history; the outputs; and the `Pullback`.
 ForwardPass = collections.namedtuple(
@@ -152,7 +154,7 @@ class RecordedPullback(Pullback):
         return self._times([self._losses[task]], [self._scale], variables)
 
     def weighted(self, weights, variables):
-        scales = [self._scale * weight for weight in ops.unstack(weights)]
+        scales = [self._scale * weight for weight in entries(weights)]
         return self._times([*self._losses.values()], scales, variables)
 
     def _of_sum(self, variables):

@@ -214,9 +214,8 @@ class Reference:
 
 
 @needs_tf_agents
-@pytest.mark.parametrize(
-    "compiled", ["xla", pytest.param("eager", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", ["xla", "eager"])
 def test_updates_are_those_of_the_paper(compiled):
     agent = make_agent(**OPTIONS)
     # Biases of 0 may leave a unit at the kink of its ReLU.

@@ -2,6 +2,7 @@ import jax
 from jax import numpy as jnp
 from jax.interpreters import partial_eval
 
+from keras_mtl.backend.compiling import entries
 from keras_mtl.backend.numerics import total_of
 from keras_mtl.training.pullback import Pullback
 
@@ -75,7 +76,7 @@ class VjpPullback(Pullback):
         return self._pick(gradients, variables)
 
     def weighted(self, weights, variables):
-        gradients, _ = self._through_heads(list(weights))
+        gradients, _ = self._through_heads(entries(weights))
         return self._pick(gradients, variables)
 
     def penalty(self, variables):
