@@ -310,6 +310,7 @@ def test_gradient_balancing_of_logarithms(cls):
         cls(scale_invariant=True)
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_a_backend_that_does_not_train():
     code = "import keras_mtl"

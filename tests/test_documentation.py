@@ -149,7 +149,7 @@ def test_comparing(tmp_path, monkeypatch, capsys):
     assert "igb_v1" in capsys.readouterr().out
 
 
-@pytest.mark.quick_on_torch
+@pytest.mark.slow
 def test_comparing_fairly(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     fair, equal_cost = examples("docs/comparing.md")[1:3]

@@ -139,7 +139,7 @@ def train_and_die(folder):
             killed.fit(model, data, [backup, killed.AtBatch(*when, end)])
 
 
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(signal, "SIGKILL"), reason="signals are those of POSIX"
 )

@@ -293,7 +293,11 @@ def test_igb_with_an_epoch_that_was_interrupted():
     assert int(model.weighting.epochs) == 2
 
 
-def test_steps_are_not_traced_again():
+@pytest.mark.parametrize(
+    "weighting",
+    [["igb_v1", "nash_mtl"], *utils.further_cases("igb_v1")],
+)
+def test_steps_are_not_traced_again(weighting):
     traces = []
 
     class Counting(keras.losses.Loss):
@@ -303,15 +307,13 @@ def test_steps_are_not_traced_again():
 
     if utils.BACKEND == "torch":
         pytest.skip("Keras does not trace on torch")
-    for weighting in ("igb_v1", ["igb_v1", "nash_mtl"]):
-        traces.clear()
-        loss = {"a": Counting(), "b": "mse"}
-        model = compiled(weighting, loss=loss, **utils.COMPILED)
-        fit(model, batch_size=10)
-        after_first = len(traces)
-        assert after_first > 0
-        fit(model, batch_size=10, epochs=3)
-        assert len(traces) == after_first
+    loss = {"a": Counting(), "b": "mse"}
+    model = compiled(weighting, loss=loss, **utils.COMPILED)
+    fit(model, batch_size=10)
+    after_first = len(traces)
+    assert after_first > 0
+    fit(model, batch_size=10, epochs=3)
+    assert len(traces) == after_first
 
 
 @pytest.mark.skipif(utils.BACKEND == "torch", reason="Keras does not trace")

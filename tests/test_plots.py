@@ -22,6 +22,7 @@ from keras_mtl.plots.axes import COLORS  # noqa: E402
 from keras_mtl.plots.axes import GREY  # noqa: E402
 from keras_mtl.plots.line_names import spread  # noqa: E402
 from keras_mtl.selection import SelectionLog  # noqa: E402
+from tests import utils  # noqa: E402
 
 pytestmark = pytest.mark.any_backend
 
@@ -565,7 +566,7 @@ def test_gradient_cosines_of_several():
     assert plots.gradient_cosines(Recorded(), ax=given[0]) is given[0]
 
 
-@pytest.mark.parametrize("count", [11, 14, 60])
+@pytest.mark.parametrize("count", [14, *utils.further_cases(11, 60)])
 def test_gradient_cosines_of_many_tasks(count):
     cosines = np.cos(np.arange(float(count**2))).reshape(count, count)
     tasks = [f"class{i}" for i in range(count)]

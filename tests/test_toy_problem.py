@@ -64,6 +64,7 @@ def test_nash_mtl_reaches_the_front_from_every_start(front):
         assert np.all(distances < toy.REACHED), distances
 
 
+@pytest.mark.slow
 def test_equal_weighting_does_not_reach_the_front_from_every_start(front):
     # The set-up of the papers. It is stuck in the valley of the loss that is
     # nearer: from (-8.5, 7.5) at both scales, from (9, 9) at the original one.

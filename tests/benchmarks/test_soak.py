@@ -27,7 +27,8 @@ def soak(monkeypatch):
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "method", ["igb_v2", "bandit_mtl", "nash_mtl", "exp3s"]
+    "method",
+    ["nash_mtl", "exp3s", *utils.further_cases("igb_v2", "bandit_mtl")],
 )
 def test_what_is_recorded(method, soak):
     assert method in soak.METHODS

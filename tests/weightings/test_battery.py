@@ -83,7 +83,7 @@ def skip_exceptions(test, method):
 # One of each kind, and those whose own tests run on one backend alone. To trace
 # and compile the training of all methods takes minutes.
 TRAINED_ON_EVERY_BACKEND = {
-    *("uncertainty", "dwa", "igb_v2", "famo", "moml"),
+    *("uncertainty", "dwa", "famo", "moml"),
     *("nash_mtl", "imgrad", "pcgrad", "graddrop", "lr_annealing"),
     *("metabalance", "samo", "cr_mogm", "igb_v1 + nash_mtl"),
 }

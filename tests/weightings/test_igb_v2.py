@@ -7,6 +7,7 @@ from scipy import stats
 import keras_mtl
 from keras_mtl.agents import KerasAgent
 from keras_mtl.weightings.igb_v2 import IGBv2
+from tests import utils
 from tests.compiled import compiled_call
 
 pytestmark = pytest.mark.quick_on_torch
@@ -107,7 +108,7 @@ def test_a_learning_rate_that_decays_to_zero_has_a_bounded_scale():
     assert np.array(weighting.last_scale) == 16.0
 
 
-@pytest.mark.parametrize("bound", [0.5, 3.0])
+@pytest.mark.parametrize("bound", [0.5, *utils.further_cases(3.0)])
 def test_first_weights_are_the_softmax_of_normal_numbers(bound):
     weighting = create(logit_bound=bound)
     losses = np.full((3, 60, 3), [0.5, 1.0, 20.0], "float32")

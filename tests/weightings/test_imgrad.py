@@ -4,6 +4,7 @@ import pytest
 from keras_mtl.weightings import MGDA
 from keras_mtl.weightings import CAGrad
 from keras_mtl.weightings import IMGrad
+from tests import utils
 from tests.weightings.gradients import direction_of
 from tests.weightings.gradients import steps
 from tests.weightings.test_cagrad import on_simplex
@@ -40,7 +41,7 @@ def scipy_direction(jacobian, c):
     return mean + radius * combined / np.linalg.norm(combined)
 
 
-@pytest.mark.parametrize("c", [0.8, 0.3])
+@pytest.mark.parametrize("c", [0.8, *utils.further_cases(0.3)])
 def test_is_the_formula_of_the_official_code(c):
     cosines = []
     for jacobian in [*steps(4, count=20), *dominated_steps(40)]:

@@ -43,7 +43,10 @@ def reference(jacobian, p):
     return v
 
 
-@pytest.mark.parametrize("bound, least", [(2.0, 10.0), (1.8, 100.0)])
+@pytest.mark.parametrize(
+    "bound, least",
+    [(2.0, 10.0), pytest.param(1.8, 100.0, marks=pytest.mark.slow)],
+)
 def test_is_the_formula_of_the_official_code(bound, least):
     weighting = PIVRG(bound, least, max_norm=None)
     rng = np.random.default_rng(0)

@@ -94,6 +94,7 @@ def test_fairgrad():
     check(weightings.FairGrad(2.0), create("FairGrad", alpha=2.0), 1e-3)
 
 
+@pytest.mark.slow
 def test_mgda_is_near_but_longer_there():
     mgda = create("MGDA", epsilon=1e-5, max_iters=5000)
     for jacobian in steps():
