@@ -111,7 +111,7 @@ def test_a_learning_rate_that_decays_to_zero_has_a_bounded_scale():
 @pytest.mark.parametrize("bound", [0.5, *utils.further_cases(3.0)])
 def test_first_weights_are_the_softmax_of_normal_numbers(bound):
     weighting = create(logit_bound=bound)
-    losses = np.full((3, 60, 3), [0.5, 1.0, 20.0], "float32")
+    losses = np.full((3, 100, 3), [0.5, 1.0, 20.0], "float32")
     gaps = run(weighting, losses)
     np.testing.assert_allclose(gaps.sum(axis=-1), 3.0, rtol=1e-5)
     logits = np.log(gaps).reshape(-1, 3)

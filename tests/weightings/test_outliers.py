@@ -22,7 +22,7 @@ REMEMBERING = [
 ]
 # FAMO's many steps after the step are eager here; test_famo.py has the bound.
 OTHERS = {*keras_mtl.weightings.names()} - {*REMEMBERING, "igb_v2"}
-BEFORE, AFTER = 20, 90
+BEFORE, AFTER = 30, 90
 
 
 def last_weights(name, huge):
