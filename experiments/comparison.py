@@ -58,6 +58,7 @@ GRADIENT_BALANCING = [
     "pcgrad",
     "imtl_g",
     "fairgrad",
+    "pivrg",
     "upgrad",
     "aligned_mtl",
     "config",
@@ -75,6 +76,8 @@ GRADIENT_BALANCING = [
     "modo",
     "cr_mogm",
     "metabalance",
+    "gcs",
+    "pcd",
     "samo",
     "mean",
 ]
@@ -96,6 +99,7 @@ PARAMETERS = {
     "imgrad": {"c": [0.8, 0.4]},
     "lr_annealing": {"alpha": [0.9, 0.5]},
     "fairgrad": {"alpha": [2.0, 1.0]},
+    "pivrg": {"min_temperature": [10.0, 100.0]},
     "db_mtl": {"beta": [0.5, 0.9]},
     "gradnorm": {"alpha": [1.5, 0.5]},
     "sdmgrad": {"lambda_": [0.3, 3.0]},
@@ -126,16 +130,30 @@ class Problem(NamedTuple):
     # Takes a task, and returns the problem with the examples of this task. By
     # default, the model of a task alone sees all examples.
     alone: Callable | None = None
+    # Of a result, the factor that brings it to its unit.
+    scale: dict | None = None
+    # Of a label, the problem with another network, which is compared with the
+    # weightings. It is trained with equal weights.
+    networks: dict | None = None
 
 
 def weighting_of(label, problem):
     """Returns what `benchmark` takes; gradients are those of the features.
 
+    Of `"a+b"` it is a chain of two; `"random/L"` are random weights of log L.
     `auto_lambda` and `moml` learn their weights on the halves of each batch:
-    nothing but the training data is given to any method.
+    nothing but the training data is given to any method, except to `pivrg`,
+    which prefers the tasks whose validation results are behind. The main task
+    of `gcs`, `pcd` and `metabalance` is the first one.
     """
+    if label in (problem.networks or {}):
+        return "equal"
     if label == "tuned":
         return label
+    if "+" in label:
+        return [weighting_of(part, problem) for part in label.split("+")]
+    if label == "random/L":
+        return keras_mtl.weightings.Random(scale_invariant=True, seed=0)
     cls = type(keras_mtl.weightings.get(label))
     if label == "uncertainty":
         return cls(problem.uncertainty_form)
@@ -193,13 +211,34 @@ def compare(problem, arguments):
         The `BenchmarkResult`, and a dict of what is to be saved.
     """
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    alone = models_of_one_task(problem, arguments)
+    networks = problem.networks or {}
+    weightings = [x for x in arguments.weightings if x not in networks]
+    parts = [(problem, weightings)] if weightings else []
+    parts += [
+        (networks[x]._replace(networks=networks), [x])
+        for x in arguments.weightings
+        if x in networks
+    ]
+    found = [search_and_test(*part, alone, arguments) for part in parts]
+    result = found[0][1]
+    if len(found) > 1:
+        result = keras_mtl.benchmarking.BenchmarkResult(
+            [record for _, each in found for record in each.records],
+            result.keys,
+            arguments.weightings,
+            result.higher_is_better,
+            result.baseline,
+            result.scale,
+        )
+        print(result)
+    trials = {x: y for search, _ in found for x, y in search.trials.items()}
+    return result, content_of(problem, result, trials, alone, arguments)
 
-    def runs(kind):
-        return arguments.output_dir / f"{problem.name}_{kind}_runs.jsonl"
 
+def search_and_test(problem, labels, alone, arguments):
+    """Returns the `TuningResult` and the `BenchmarkResult` of one network."""
     data, common = problem.data, common_arguments(problem, arguments)
-    alone = models_of_one_task(problem, arguments, runs)
-    labels = list(arguments.weightings)
     search = keras_mtl.tune(
         problem.build,
         data.train,
@@ -211,7 +250,7 @@ def compare(problem, arguments):
         trials=2 * len(problem.learning_rates),
         metrics=problem.metrics,
         baseline=alone,
-        path=runs("search"),
+        path=runs_path(problem, "search", arguments),
     )
     print(search)
     result = keras_mtl.benchmark(
@@ -222,12 +261,17 @@ def compare(problem, arguments):
         seeds=arguments.seeds,
         metrics=problem.metrics,
         baseline=alone,
+        scale=problem.scale,
         select="val_delta_m",
         test_data=data.test,
-        path=runs("report"),
+        path=runs_path(problem, "report", arguments),
     )
     print(result)
-    return result, content_of(result, search, alone, arguments)
+    return search, result
+
+
+def runs_path(problem, kind, arguments):
+    return arguments.output_dir / f"{problem.name}_{kind}_runs.jsonl"
 
 
 def common_arguments(problem, arguments):
@@ -242,7 +286,7 @@ def common_arguments(problem, arguments):
     }
 
 
-def models_of_one_task(problem, arguments, runs):
+def models_of_one_task(problem, arguments):
     """Searches, trains and tests models of one task each."""
     parts = {None: problem}
     if problem.alone is not None:
@@ -258,7 +302,9 @@ def models_of_one_task(problem, arguments, runs):
             seeds=arguments.seeds,
             test_data=part.data.test,
             select=part.select,
-            path=runs("single_task" + (f"_{task}" if task else "")),
+            path=runs_path(
+                problem, "single_task" + (f"_{task}" if task else ""), arguments
+            ),
         )
         for task, part in parts.items()
     ]
@@ -286,12 +332,13 @@ def examples_of(task, data):
     return keras_mtl.datasets.TaskData(**splits, info=data.info)
 
 
-def content_of(result, search, alone, arguments):
+def content_of(problem, result, trials, alone, arguments):
     """Returns what a results file holds."""
+    scale = problem.scale or {}
     rows = {}
-    to_tuned = result.differences("tuned") if "tuned" in search.best else {}
+    to_tuned = result.differences("tuned") if "tuned" in trials else {}
     for label, entry in result.summary().items():
-        best = search.trials[label][0]
+        best = trials[label][0]
         rows[label] = {
             "learning_rate": best["learning_rate"],
             "parameters": best["parameters"],
@@ -306,7 +353,10 @@ def content_of(result, search, alone, arguments):
         "backend": keras.backend.backend(),
         "epochs": arguments.epochs,
         "seeds": list(arguments.seeds),
-        "single_task": alone.results,
+        "single_task": {
+            key: value * scale.get(key, 1.0)
+            for key, value in alone.results.items()
+        },
         "weightings": rows,
     }
 

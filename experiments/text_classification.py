@@ -6,6 +6,8 @@
 
 The network is the paper's TextCNN on GloVe's vectors, with fewer filters, and
 texts are cut off. A batch has texts of all tasks, with a label for their own.
+`adv_mtl` is a network of its own: an encoder that all tasks share, which an
+adversary keeps free of what tells them apart, and one for each task.
 The search, and what is compared, are those of `comparison.py`.
 
     python experiments/text_classification.py topics --data-dir 20news
@@ -27,17 +29,19 @@ References:
 """
 
 import comparison
+import numpy as np
 
 import keras_mtl
 from keras_mtl.datasets import fdu_mtl
 from keras_mtl.datasets import newsgroups
+from keras_mtl.models import adv_mtl
 from keras_mtl.models import glove_embeddings
 from keras_mtl.models import text_cnn
 
 METHODS = [
     *("equal", "tuned", "uncertainty", "bandit_mtl", "tchebycheff"),
     *("scale_invariant", "igb_v1", "igb_v2", "random", "gradnorm", "mgda"),
-    *("nash_mtl", "cagrad", "pcgrad"),
+    *("nash_mtl", "cagrad", "pcgrad", "adv_mtl"),
 ]
 
 
@@ -63,9 +67,9 @@ def problem_of(arguments):
     vocabulary = data.info["vocabulary"]
     embeddings = glove_embeddings(vocabulary) if arguments.glove else None
 
-    def build():
-        return keras_mtl.MultiTaskModel(
-            *text_cnn(
+    def builder(network):
+        return lambda: keras_mtl.MultiTaskModel(
+            *network(
                 tasks,
                 len(vocabulary),
                 arguments.max_words,
@@ -84,7 +88,7 @@ def problem_of(arguments):
     problem = comparison.Problem(
         name=arguments.data,
         data=data,
-        build=build,
+        build=builder(text_cnn),
         compile_args=comparison.classification(
             tasks, examples, arguments.batch_size
         ),
@@ -95,7 +99,24 @@ def problem_of(arguments):
         uncertainty_form="classification",
         alone=alone,
     )
-    return problem
+    other = problem._replace(
+        name=f"{problem.name}_adv_mtl",
+        data=with_index_of_task(data),
+        build=builder(adv_mtl),
+    )
+    return problem._replace(networks={"adv_mtl": other})
+
+
+def with_index_of_task(data):
+    """Returns the data with an input that says which task a text is of."""
+
+    def of(split):
+        x, y = split
+        has = [np.isfinite(labels).ravel() for labels in y.values()]
+        return {**x, "task": np.argmax(has, axis=0)[:, None]}, y
+
+    splits = {name: of(split) for name, split in data.splits.items()}
+    return keras_mtl.datasets.TaskData(**splits, info=data.info)
 
 
 def add_options(parser):

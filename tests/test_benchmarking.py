@@ -145,6 +145,63 @@ def test_a_run_is_training_by_hand():
     assert summary["equal"]["relative_time"] == 1.0
 
 
+@pytest.mark.any_backend
+def test_a_weighting_that_follows_scores_gets_them_from_the_baseline():
+    x, y = make_data()
+    alone = {"sum_loss": 0.1, "max_loss": 1.0}
+    arguments = {"epochs": 3, "shuffle": False, "validation_data": (x, y)}
+    result = benchmark(
+        build,
+        (x, y),
+        compile_args=COMPILE,
+        weightings=["pivrg", "equal"],
+        baseline=alone,
+        progress=False,
+        **arguments,
+    )
+    scores = keras_mtl.callbacks.TaskScores(alone)
+    by_hand = build_and_fit(x, y, "pivrg", callbacks=[scores], **arguments)
+    assert result.histories(0)["pivrg"]["weight/sum"] == pytest.approx(
+        by_hand["weight/sum"], rel=1e-6
+    )
+    # Without scores it would be FairGrad.
+    fair = build_and_fit(x, y, "fairgrad", **arguments)
+    assert abs(by_hand["weight/sum"][-1] - fair["weight/sum"][-1]) > 1e-3
+
+
+def build_and_fit(x, y, weighting, **arguments):
+    keras.utils.set_random_seed(0)
+    model = build()
+    model.compile(**COMPILE, weighting=weighting)
+    return model.fit(x, y, verbose=0, **arguments).history
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"baseline": {"sum_loss": 1.0}, "metrics": ["sum_loss"]},
+        {"baseline": {"sum_loss": 1.0, "max_loss": 1.0}},
+        {},
+    ],
+)
+def test_there_are_no_scores_without_a_baseline_of_all_tasks(given):
+    """Nor without validation data: the second case has none."""
+    x, y = make_data()
+    if "metrics" in given:
+        given["validation_data"] = (x, y)
+    with pytest.warns(UserWarning, match="scores"):
+        benchmark(
+            build,
+            (x, y),
+            compile_args=COMPILE,
+            weightings=["pivrg"],
+            epochs=2,
+            progress=False,
+            **given,
+        )
+
+
 @pytest.mark.once
 def test_weightings_meet_the_same_parameters_and_batches():
     x, y = make_data()

@@ -113,7 +113,9 @@ def benchmark(
             that a list leaves out count as lower.
         baseline: What Δm is relative to: one of the labels (by default the
             first), a dict of key to value, or the result of
-            `keras_mtl.benchmarking.single_task`.
+            `keras_mtl.benchmarking.single_task`. With values, and with
+            validation data, a weighting that follows scores (`pivrg`) is told
+            after each epoch how far each task is behind them.
         scale: Dict of key to a factor that brings its values to their unit.
             The values of `baseline` are in that unit; those of the records are
             as `evaluate` returns them.
@@ -179,7 +181,7 @@ def benchmark(
     settings = selection.resolve_all(
         settings, select, prototype, higher_is_better, fitting
     )
-    training.log_delta_m(validation, higher)
+    training.compare_with(validation, higher, prototype.tasks)
     described = training.settings(prototype, settings)
     del prototype
 

@@ -70,9 +70,14 @@ def resolve_all(
     }
 
 
-def _check_validation(fitting: Mapping[str, Any], select: Select) -> None:
+def has_validation(fitting: Mapping[str, Any]) -> bool:
+    """Whether arguments of `fit` have validation data."""
     has = fitting.get("validation_data") is not None
-    if not has and not fitting.get("validation_split"):
+    return has or bool(fitting.get("validation_split"))
+
+
+def _check_validation(fitting: Mapping[str, Any], select: Select) -> None:
+    if not has_validation(fitting):
         raise ValueError(
             "Expected `validation_data` or `validation_split`, since the best "
             "epoch is selected by them. Received: none of them, "

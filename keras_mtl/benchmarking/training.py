@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from keras_mtl.backend.checks import as_list
 from keras_mtl.benchmarking.seeded_order import order_by_seed
 from keras_mtl.benchmarking.selection import DELTA_M
 from keras_mtl.benchmarking.selection import BestEpoch
+from keras_mtl.benchmarking.selection import has_validation
 from keras_mtl.benchmarking.setting import CompileArgs
 from keras_mtl.benchmarking.setting import Setting
 from keras_mtl.benchmarking.setting import anew
@@ -19,9 +21,12 @@ from keras_mtl.benchmarking.settings import describe
 from keras_mtl.benchmarking.settings import describe_model
 from keras_mtl.benchmarking.step_timer import StepTimer
 from keras_mtl.callbacks import DeltaM
+from keras_mtl.callbacks import TaskScores
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.training.epoch_warnings import named_run
 from keras_mtl.training.fit_arguments import PAIRED
+from keras_mtl.weightings import get
+from keras_mtl.weightings.pivrg import with_scores
 
 
 class Training:
@@ -51,6 +56,7 @@ class Training:
         self._callbacks = callbacks
         self._baseline: Mapping[str, float] | None = None
         self._higher: Any = None
+        self._has_all_tasks = False
         self.epochs = fitting["epochs"]
         self._ordered: tuple[int | None, Mapping[str, Any]] = None, fitting
 
@@ -65,17 +71,27 @@ class Training:
         for setting in settings:
             self._compile(model, setting)
 
-    def log_delta_m(
-        self, baseline: Mapping[str, float] | None, higher_is_better: Any
+    def compare_with(
+        self,
+        baseline: Mapping[str, float] | None,
+        higher_is_better: Any,
+        tasks: Sequence[str],
     ) -> None:
-        """Lets a run that needs it log Δm on the validation data.
+        """Lets the runs that need it compare themselves on validation data.
+
+        They log Δm, or tell their weighting how far each task is behind.
 
         Args:
-            baseline: Dict of key to value.
+            baseline: Dict of key to value, or `None`.
             higher_is_better: As of `benchmark`.
+            tasks: Names of the tasks, of which scores need one key each.
         """
         self._baseline = baseline
         self._higher = higher_is_better
+        self._has_all_tasks = baseline is not None and all(
+            any(key.startswith(f"{task}_") for key in baseline)
+            for task in tasks
+        )
 
     def _new_model(self) -> MultiTaskModel:
         model = self._build()
@@ -125,6 +141,8 @@ class Training:
             own["select"] = describe(setting.select)
             if setting.select[0] == DELTA_M:
                 own["delta_m"] = describe(self._baseline)
+        if self._gives_scores(setting):
+            own["task_scores"] = describe(self._baseline)
         return own
 
     def _epochs_of(self, setting: Setting) -> int:
@@ -205,21 +223,36 @@ class Training:
         return {key: float(value) for key, value in metrics.items()}
 
     def _callbacks_of(self, setting: Setting) -> list[keras.callbacks.Callback]:
-        """Returns the user's callbacks, after what logs the selected result."""
+        """Returns the user's callbacks, after those that a run needs."""
         callbacks = self._callbacks
         if callable(callbacks):
             callbacks = call(callbacks, {"epochs": self._epochs_of(setting)})
         callbacks = as_list(callbacks)
-        has_own = any(isinstance(x, DeltaM) for x in callbacks)
-        if (setting.select or [None])[0] != DELTA_M or has_own:
-            return callbacks
+
+        def has(kind: type) -> bool:
+            return any(isinstance(x, kind) for x in callbacks)
+
+        needed = []
+        if self._gives_scores(setting) and not has(TaskScores):
+            needed.append(TaskScores(self._baseline, self._higher))
+        if (setting.select or [None])[0] == DELTA_M and not has(DeltaM):
+            needed.append(self._delta_m())
+        return [*needed, *callbacks]
+
+    def _gives_scores(self, setting: Setting) -> bool:
+        """Whether a weighting follows scores, and there are such."""
+        if not (self._has_all_tasks and has_validation(self._fitting)):
+            return False
+        return bool(with_scores(get(anew(setting.weighting))))
+
+    def _delta_m(self) -> DeltaM:
         if self._baseline is None:
             raise ValueError(
                 "Expected a `baseline` of values, such as that of "
                 "`keras_mtl.benchmarking.single_task`, or a callback "
                 f'`DeltaM`, for select="{DELTA_M}". Received: none of them'
             )
-        return [DeltaM(self._baseline, self._higher), *callbacks]
+        return DeltaM(self._baseline, self._higher)
 
     def _arguments_of(self, seed: int) -> Mapping[str, Any]:
         """Returns the arguments of `fit`, kept for the other runs of a seed."""

@@ -140,7 +140,7 @@ def tune(
     directions.check_keys(keys, prototype)
     higher = directions.higher_keys(higher_is_better, keys, prototype)
     validation = baselines(baseline, keys, None)[1]
-    training.log_delta_m(validation, higher)
+    training.compare_with(validation, higher, prototype.tasks)
     by_default = "val_loss" if validation is None else selection.DELTA_M
     settings = selection.resolve_all(
         {x.name: _shortened(x.setting, epochs, fraction) for x in tried},

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import importlib.util
 import json
 import pathlib
 
@@ -10,6 +11,7 @@ import pytest
 
 import keras_mtl
 from keras_mtl.datasets import newsgroups
+from keras_mtl.datasets import qm9
 from tests.datasets import test_fdu_mtl as fdu_files
 from tests.datasets import test_multi_mnist as mnist_files
 from tests.datasets import test_newsgroups as newsgroups_files
@@ -61,7 +63,7 @@ def test_multi_mnist(script, tmp_path, monkeypatch):
 
 
 def test_topics(script, tmp_path, monkeypatch):
-    labels = ["equal", "bandit_mtl", "uncertainty"]
+    labels = ["equal", "bandit_mtl", "adv_mtl", "uncertainty"]
     # Of fewer texts an accuracy may be 0, to which no change is relative.
     monkeypatch.setattr(newsgroups_files, "SIZES", {"train": 60, "test": 20})
     folder = newsgroups_files.write(tmp_path / "20news", newsgroups.TASKS)
@@ -76,6 +78,35 @@ def test_topics(script, tmp_path, monkeypatch):
     check(content, labels, accuracies(newsgroups.TASKS))
     rho = content["weightings"]["bandit_mtl"]["parameters"]["rho"]
     assert rho in script("comparison").PARAMETERS["bandit_mtl"]["rho"]
+    # It is another network, not another name of equal weights.
+    assert list(content["weightings"]) == labels
+    rows = content["weightings"]
+    assert rows["adv_mtl"]["metrics"] != rows["equal"]["metrics"]
+
+
+def test_qm9_tuned(script, tmp_path, monkeypatch):
+    if importlib.util.find_spec("qm9pack") is None:
+        pytest.skip("needs the data of the package qm9pack")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    tasks = ("mu", "zpve")
+    whole = qm9.load_data(40, seed=0)
+    splits = [(x, {t: y[t] for t in tasks}) for x, y in whole.splits.values()]
+    data = keras_mtl.datasets.TaskData(*splits, whole.info)
+    monkeypatch.setattr(qm9, "load_data", lambda *args, **kwargs: data)
+    labels = ["equal", "random/L", "pivrg", "igb_v1+nash_mtl"]
+    script("qm9_tuned").main(
+        [
+            *("--epochs", "2", "--seeds", "0", "--no-progress"),
+            *("--weightings", *labels, "--output-dir", str(tmp_path)),
+        ]
+    )
+    content = json.loads((tmp_path / "qm9_tuned.json").read_text())
+    check(content, labels, {f"{task}_mae" for task in tasks})
+    # Standardized errors are about 1, and those of zero-point energies 600 meV.
+    assert content["single_task"]["zpve_mae"] > 50
+    row = content["weightings"]["equal"]["metrics"]["zpve_mae"]
+    assert row[0] > 50
+    assert (tmp_path / "qm9_tuned.png").stat().st_size > 10_000
 
 
 @pytest.fixture
