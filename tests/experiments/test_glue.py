@@ -107,7 +107,8 @@ def test_compares_the_policies_and_continues(
         *["--output-dir", str(output_dir), "--seeds", "0"],
         *"--steps 40 --batch-size 4 --sequence-length 12".split(),
         *"--dev-examples 6 --entropy-weights 0.5 1.0".split(),
-        *"--trained-layers 1 --dtype float32".split(),
+        *"--trained-layers 1 --dtype float32 --poolings mean".split(),
+        *"--learning-rates 1e-3 1e-2 --validation 0.25".split(),
     ]
     experiment.main(arguments)
     result = json.loads((output_dir / "glue.json").read_text())
@@ -127,8 +128,10 @@ def test_compares_the_policies_and_continues(
 
     path = output_dir / "glue_runs.jsonl"
     runs = [json.loads(line) for line in path.read_text().splitlines() if line]
-    assert len(runs) == 3 + 2 + 1
-    check_rewards(runs)
+    # Choices, policies, entropy weights, the learned policy, and CoLA alone.
+    assert len(runs) == 3 + 3 + 2 + 1 + 1
+    check_choices(runs, result)
+    check_rewards([run for run in runs if run["seed"] == 0])
 
     # What is on the disk is not trained again, what was cut off is.
     text = path.read_text()
@@ -148,6 +151,25 @@ def test_compares_the_policies_and_continues(
     assert again["learned"] == learned
     experiment.main(arguments)
     assert len(trained) == 1
+
+
+def check_choices(runs, result):
+    """They are made on held-out sentences, in half of the steps."""
+    settings, learned = result["settings"], result["learned"]
+    assert settings["steps"] == 40
+    by_choice = learned["scores_by_choice"]
+    assert set(by_choice) == {"learning_rate", "head"}
+    for name, scores in by_choice.items():
+        assert scores[str(settings[name])] == max(scores.values())
+    chosen_by = [run for run in runs if run["seed"] == 1000]
+    assert len(chosen_by) == 3 + 2
+    assert {run["steps"][-1] for run in chosen_by} == {20}
+    assert settings["train_examples"] == dict.fromkeys(TASKS, 18)
+    # The sizes are those of GLUE, not of the files, which are alike.
+    shares = [run for run in runs if run["policy"].startswith("Fixed")]
+    by_size = shares[0]["probabilities"]
+    assert by_size[1] == pytest.approx(392702 / (8551 + 392702 + 5749))
+    assert -100 <= learned["cola_alone"] <= 100
 
 
 def check_rewards(runs):
