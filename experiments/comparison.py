@@ -8,9 +8,13 @@ against models of one task each, whose learning rates were searched as well;
 where each example has the label of one task, such a model sees its own examples
 only. A trial has half of the epochs: with 40, IGBv2's agent acts in 15 of its
 20.
+
+The results file keeps what it has: a later call with the same settings trains
+the weightings that it lacks, and compares them with those that it has.
 """
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ import keras_mtl
 from keras_mtl.backend import files
 from keras_mtl.benchmarking import SingleTaskResult
 from keras_mtl.benchmarking import single_task
+from keras_mtl.losses import directions
 
 # The first ones are those that a table without the others needs.
 LOSS_BALANCING = [
@@ -204,36 +209,116 @@ def parser_of(description, epochs, methods=METHODS):
     return parser
 
 
-def compare(problem, arguments):
-    """Searches, trains and tests.
+def compare(problem, arguments, sizes=()):
+    """Searches, trains and tests, and adds to what the results file has.
+
+    Args:
+        problem: `Problem`.
+        arguments: Those of `parser_of`, and others.
+        sizes: The names of those that the results depend on.
 
     Returns:
-        The `BenchmarkResult`, and a dict of what is to be saved.
+        The content of the results file, which is saved.
     """
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    alone = models_of_one_task(problem, arguments)
+    path = arguments.output_dir / f"{problem.name}.json"
+    settings = {
+        **{name: getattr(arguments, name) for name in sizes},
+        "backend": keras.backend.backend(),
+        "epochs": arguments.epochs,
+        "seeds": list(arguments.seeds),
+    }
+    earlier = earlier_content(path, settings)
+    rows = earlier["weightings"] if earlier else {}
+    new = [x for x in arguments.weightings if x not in rows]
+    if earlier:
+        alone = SingleTaskResult(
+            raw(earlier["single_task"], problem),
+            earlier["single_task_validation"],
+            earlier["single_task_learning_rates"],
+            [],
+        )
+    else:
+        alone = models_of_one_task(problem, arguments)
+    found = [
+        search_and_test(*part, alone, arguments)
+        for part in parts_of(problem, new)
+    ]
+    result = joined(problem, rows, found, [*rows, *new], alone)
+    print(result)
+    trials = {x: y[0] for search, _ in found for x, y in search.trials.items()}
+    content = {
+        **settings,
+        **content_of(problem, result, {**rows, **trials}, alone),
+    }
+    files.write(path, files.to_json(content, indent=1) + "\n")
+    print(f"Saved {path}")
+    return content
+
+
+def earlier_content(path, settings):
+    """Returns what an earlier call with the same settings saved, or `None`."""
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    same = all(content.get(name) == value for name, value in settings.items())
+    whole = all("runs" in row for row in content["weightings"].values())
+    return content if same and whole else None
+
+
+def parts_of(problem, labels):
+    """Returns pairs of a problem and its labels, one for each network."""
     networks = problem.networks or {}
-    weightings = [x for x in arguments.weightings if x not in networks]
+    weightings = [x for x in labels if x not in networks]
     parts = [(problem, weightings)] if weightings else []
-    parts += [
+    return parts + [
         (networks[x]._replace(networks=networks), [x])
-        for x in arguments.weightings
+        for x in labels
         if x in networks
     ]
-    found = [search_and_test(*part, alone, arguments) for part in parts]
-    result = found[0][1]
-    if len(found) > 1:
-        result = keras_mtl.benchmarking.BenchmarkResult(
-            [record for _, each in found for record in each.records],
-            result.keys,
-            arguments.weightings,
-            result.higher_is_better,
-            result.baseline,
-            result.scale,
-        )
-        print(result)
-    trials = {x: y for search, _ in found for x, y in search.trials.items()}
-    return result, content_of(problem, result, trials, alone, arguments)
+
+
+def joined(problem, rows, found, labels, alone):
+    """Returns the `BenchmarkResult` of the file's runs and of new ones."""
+    records = [
+        {
+            "label": label,
+            **run,
+            "metrics": {
+                # Of what is not finite, the file has null.
+                key: float("nan") if value is None else value
+                for key, value in run["metrics"].items()
+            },
+        }
+        for label, row in rows.items()
+        for run in row["runs"]
+    ]
+    for _, result in found:
+        records += result.records
+    keys = [
+        f"{task}_{name}"
+        for task, names in problem.metrics.items()
+        for name in ([names] if isinstance(names, str) else names)
+    ]
+    model = problem.build()
+    model.compile(**problem.compile_args(problem.learning_rates[0], 1))
+    return keras_mtl.benchmarking.BenchmarkResult(
+        records,
+        keys,
+        labels,
+        directions.higher_keys(problem.higher_is_better, keys, model),
+        {key: alone.results[key] * scale_of(key, problem) for key in keys},
+        {key: scale_of(key, problem) for key in keys},
+    )
+
+
+def scale_of(key, problem):
+    return (problem.scale or {}).get(key, 1.0)
+
+
+def raw(results, problem):
+    """Returns results in the unit of `evaluate`."""
+    return {key: x / scale_of(key, problem) for key, x in results.items()}
 
 
 def search_and_test(problem, labels, alone, arguments):
@@ -266,7 +351,6 @@ def search_and_test(problem, labels, alone, arguments):
         test_data=data.test,
         path=runs_path(problem, "report", arguments),
     )
-    print(result)
     return search, result
 
 
@@ -332,39 +416,50 @@ def examples_of(task, data):
     return keras_mtl.datasets.TaskData(**splits, info=data.info)
 
 
-def content_of(problem, result, trials, alone, arguments):
-    """Returns what a results file holds."""
-    scale = problem.scale or {}
+def content_of(problem, result, trials, alone):
+    """Returns what a results file holds, but for the settings.
+
+    Args:
+        problem: `Problem`.
+        result: `BenchmarkResult`.
+        trials: Dict of label to what has the `learning_rate` and `parameters`
+            that were found.
+        alone: `SingleTaskResult`.
+    """
     rows = {}
-    to_tuned = result.differences("tuned") if "tuned" in trials else {}
+    to_tuned = result.differences("tuned") if "tuned" in result.labels else {}
     for label, entry in result.summary().items():
-        best = trials[label][0]
         rows[label] = {
-            "learning_rate": best["learning_rate"],
-            "parameters": best["parameters"],
+            "learning_rate": trials[label]["learning_rate"],
+            "parameters": trials[label]["parameters"],
             "delta_m": entry["delta_m"],
             "interval": entry["intervals"]["delta_m"],
             "difference_to_equal": entry["differences"]["delta_m"],
             "difference_to_tuned": to_tuned.get(label, {}).get("delta_m"),
             "mean_rank": entry["mean_rank"],
             "metrics": entry["metrics"],
+            # From these a later call compares its weightings with this one.
+            "runs": [
+                {
+                    "seed": record["seed"],
+                    "seconds_per_step": record["seconds_per_step"],
+                    "metrics": {
+                        key: record["metrics"][key] for key in result.keys
+                    },
+                }
+                for record in result.records
+                if record["label"] == label
+            ],
         }
     return {
-        "backend": keras.backend.backend(),
-        "epochs": arguments.epochs,
-        "seeds": list(arguments.seeds),
         "single_task": {
-            key: value * scale.get(key, 1.0)
+            key: value * scale_of(key, problem)
             for key, value in alone.results.items()
         },
+        "single_task_validation": alone.validation,
+        "single_task_learning_rates": alone.learning_rates,
         "weightings": rows,
     }
-
-
-def save(content, name, output_dir):
-    path = output_dir / f"{name}.json"
-    files.write(path, files.to_json(content, indent=1) + "\n")
-    print(f"Saved {path}")
 
 
 def draw(content, path):

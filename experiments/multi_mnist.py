@@ -93,9 +93,9 @@ def main(argv=None):
     parser.add_argument("--batch-size", type=int, default=128)
     arguments = parser.parse_args(argv)
     problem = problem_of(arguments)
-    _, content = comparison.compare(problem, arguments)
-    content = {"images": arguments.images, **content}
-    comparison.save(content, problem.name, arguments.output_dir)
+    content = comparison.compare(
+        problem, arguments, ("images", "validation", "batch_size")
+    )
     draw(content, arguments.output_dir / "multi_mnist.png")
 
 

@@ -87,10 +87,9 @@ def main(argv=None):
     add_options(parser)
     arguments = parser.parse_args(argv)
     problem = problem_of(arguments)
-    _, content = comparison.compare(problem, arguments)
-    sizes = ("images", "validation", "widths", "batch_size")
-    content = {**{x: getattr(arguments, x) for x in sizes}, **content}
-    comparison.save(content, problem.name, arguments.output_dir)
+    content = comparison.compare(
+        problem, arguments, ("images", "validation", "widths", "batch_size")
+    )
     comparison.draw(content, arguments.output_dir / "nyuv2.png")
 
 

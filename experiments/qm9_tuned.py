@@ -73,9 +73,9 @@ def main(argv=None):
     parser.add_argument("--batch-size", type=int, default=64)
     arguments = parser.parse_args(argv)
     problem = problem_of(arguments)
-    _, content = comparison.compare(problem, arguments)
-    content = {"molecules": arguments.molecules, **content}
-    comparison.save(content, problem.name, arguments.output_dir)
+    content = comparison.compare(
+        problem, arguments, ("molecules", "batch_size")
+    )
     comparison.draw(content, arguments.output_dir / "qm9_tuned.png")
 
 

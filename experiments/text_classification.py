@@ -44,6 +44,9 @@ METHODS = [
     *("nash_mtl", "cagrad", "pcgrad", "adv_mtl"),
 ]
 
+# The results depend on these options.
+SIZES = ("max_words", "filters", "texts", "batch_size", "tasks", "glove")
+
 
 def load(arguments):
     """Returns the data, the names of the tasks and the number of classes."""
@@ -135,10 +138,7 @@ def main(argv=None):
     add_options(parser)
     arguments = parser.parse_args(argv)
     problem = problem_of(arguments)
-    _, content = comparison.compare(problem, arguments)
-    sizes = ("max_words", "filters", "texts")
-    content = {**{x: getattr(arguments, x) for x in sizes}, **content}
-    comparison.save(content, problem.name, arguments.output_dir)
+    content = comparison.compare(problem, arguments, SIZES)
     comparison.draw(content, arguments.output_dir / f"{problem.name}.png")
 
 

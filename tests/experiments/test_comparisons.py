@@ -56,10 +56,51 @@ def test_multi_mnist(script, tmp_path, monkeypatch):
     content = json.loads((tmp_path / "multi_mnist.json").read_text())
     check(content, labels, accuracies(["left", "right"]))
     assert (tmp_path / "multi_mnist.png").stat().st_size > 10_000
-    # What is on the disk is not trained again.
-    monkeypatch.setattr(keras_mtl.MultiTaskModel, "fit", None)
-    script("multi_mnist").main(options)
-    assert json.loads((tmp_path / "multi_mnist.json").read_text()) == content
+    # What is on the disk is not trained again, without the runs either.
+    forget_runs(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(keras_mtl.MultiTaskModel, "fit", None)
+        script("multi_mnist").main(options)
+    path = tmp_path / "multi_mnist.json"
+    assert json.loads(path.read_text()) == content
+    # Another weighting joins those of the file.
+    script("multi_mnist").main([*options, "--weightings", "uncertainty"])
+    more = json.loads(path.read_text())
+    check(more, [*labels, "uncertainty"], accuracies(["left", "right"]))
+    check_joined(more, content)
+    # With other settings, the file begins anew.
+    options[options.index("100")] = "90"
+    forget_runs(tmp_path)
+    script("multi_mnist").main([*options, "--weightings", "equal"])
+    assert set(json.loads(path.read_text())["weightings"]) == {"equal"}
+
+
+def forget_runs(folder):
+    for path in folder.glob("*_runs.jsonl"):
+        path.unlink()
+
+
+def check_joined(content, before):
+    assert content["single_task"] == before["single_task"]
+    for label, row in before["weightings"].items():
+        for key in set(row) - {"mean_rank"}:
+            assert content["weightings"][label][key] == row[key]
+    changes = {}
+    for label, row in content["weightings"].items():
+        runs = [
+            keras_mtl.metrics.delta_m(
+                run["metrics"],
+                {key: content["single_task"][key] for key in run["metrics"]},
+                list(run["metrics"]),
+            )
+            for run in row["runs"]
+        ]
+        assert row["delta_m"][0] == pytest.approx(np.mean(runs))
+        changes[label] = np.array(runs)
+    for other in ("equal", "tuned"):
+        found = content["weightings"]["uncertainty"][f"difference_to_{other}"]
+        expected = np.mean(changes["uncertainty"] - changes[other])
+        assert found[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_topics(script, tmp_path, monkeypatch):
