@@ -125,7 +125,9 @@ def test_topics(script, tmp_path, monkeypatch):
     assert rows["adv_mtl"]["metrics"] != rows["equal"]["metrics"]
 
 
-def test_qm9_tuned(script, tmp_path, monkeypatch):
+@pytest.fixture
+def molecules(tmp_path, monkeypatch):
+    """Makes QM9 small, and returns its two tasks."""
     if importlib.util.find_spec("qm9pack") is None:
         pytest.skip("needs the data of the package qm9pack")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
@@ -134,6 +136,35 @@ def test_qm9_tuned(script, tmp_path, monkeypatch):
     splits = [(x, {t: y[t] for t in tasks}) for x, y in whole.splits.values()]
     data = keras_mtl.datasets.TaskData(*splits, whole.info)
     monkeypatch.setattr(qm9, "load_data", lambda *args, **kwargs: data)
+    return tasks
+
+
+def test_nash_mtl_claims(script, tmp_path, monkeypatch, molecules):
+    module = script("nash_mtl_claims")
+    monkeypatch.setattr(module, "SCALED", "mu")
+    alone = tmp_path / "alone.json"
+    single = {"mu_mae": 1.0, "zpve_mae": 500.0}
+    alone.write_text(json.dumps({"single_task": single}))
+    module.main(
+        [
+            *("--epochs", "2", "--seeds", "0", "--single-task", str(alone)),
+            *("--output-dir", str(tmp_path)),
+        ]
+    )
+    content = json.loads((tmp_path / "nash_mtl_claims.json").read_text())
+    labels = [f"update_every={steps}" for steps in module.UPDATES]
+    assert list(content["updates"]) == ["equal", *labels]
+    # In two epochs of one batch, the weights are solved once by 5 and by 50.
+    _, first, fifth, fiftieth = content["updates"].values()
+    assert fifth["delta_m"] == fiftieth["delta_m"] != first["delta_m"]
+    apart = content["scales"]["apart"]
+    assert max(apart["nash_mtl, x 100"]) < 1e-3
+    assert max(apart["equal, x 100"]) > 10 * max(apart["nash_mtl, x 100"])
+    assert (tmp_path / "nash_mtl_claims.png").stat().st_size > 10_000
+
+
+def test_qm9_tuned(script, tmp_path, molecules):
+    tasks = molecules
     labels = ["equal", "random/L", "pivrg", "igb_v1+nash_mtl"]
     script("qm9_tuned").main(
         [
