@@ -1,10 +1,11 @@
 """Which weighting for which problem: the results of all fair comparisons.
 
-Gathers what `text_classification.py`, `nyuv2.py` and `multi_mnist.py` wrote: Δm
-against models of one task each with its 95 % interval, the mean rank, and the
-difference to equal and to tuned fixed weights, seed by seed. There is one where
-its interval does not hold zero. The relative time of a step is that of
-`benchmarks/step_time.py` on its MLP, for the methods that it measured.
+Gathers what `text_classification.py`, `nyuv2.py`, `qm9_tuned.py` and
+`multi_mnist.py` wrote: Δm against models of one task each with its 95 %
+interval, the mean rank, and the difference to equal and to tuned fixed weights,
+seed by seed. There is one where its interval does not hold zero. The relative
+time of a step is that of `benchmarks/step_time.py` on its MLP, for the methods
+that it measured.
 
     python experiments/decision_table.py
 
@@ -28,6 +29,7 @@ PROBLEMS = {
     "topics": "topics",
     "sentiment": "sentiment",
     "nyuv2": "NYUv2",
+    "qm9_tuned": "QM9",
     "multi_mnist": "MultiMNIST",
 }
 # Those with which all others are compared.
