@@ -34,7 +34,7 @@ setting of the paper, for a GPU:
     python experiments/glue.py --preset bert_base_en_uncased --steps 200000 \\
         --sequence-length 256 --learning-rates 2e-5 --dev-examples 0 \\
         --evaluations 20 --seeds 0 1 2 --trained-layers 0 --poolings first \\
-        --heads dense --dtype float32 --output-dir glue_bert
+        --heads dense --output-dir glue_bert
 
 Each run is kept in `glue_runs.jsonl`: what is there is not trained again. The
 results are in `glue.json` and `glue.png` beside this script.
@@ -546,7 +546,9 @@ def main(argv=None):
         default=["dense", "hidden"],
     )
     parser.add_argument(
-        "--dtype", default="mixed_bfloat16", help="of the trunk, or float32"
+        "--dtype",
+        default="float32",
+        help="of the trunk; mixed_bfloat16 is for processors that have it",
     )
     parser.add_argument(
         "--trained-layers",
