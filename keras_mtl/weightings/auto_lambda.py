@@ -39,7 +39,7 @@ class AutoLambda(Weighting):
 
     Beside the weights, a step keeps one more copy of the trainable variables
     and one of their gradients. The step θ' is that of plain gradient descent,
-    as in the paper; the official code adds the momentum of SGD.
+    as in the paper; the official code adds momentum and weight decay of SGD.
 
     Args:
         primary: Names of the primary tasks, keys of `loss`: a name, a list of

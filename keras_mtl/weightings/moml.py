@@ -42,7 +42,8 @@ class MOML(Weighting):
 
     The validation data are those of `fit(validation_for_weighting=...)`, or
     else the halves of each batch, as of `AutoLambda`. As in LibMTL, there is
-    one step ahead.
+    one step ahead, and the gradients that are joined have length 1; the code of
+    the authors takes the factors of these for the gradients as they are.
 
     Args:
         learning_rate: Learning rate of ω.

@@ -47,8 +47,11 @@ class SAMO(Wrapper):
     random numbers. Regularizers, `add_loss` and what an override of
     `compute_loss` adds have their gradients where the parameters are.
 
-    As in the official code, layers are variables, each task draws a z of its
-    own, and μ is 0.01; the defaults are those of its runs.
+    The form is that of the official runs on CelebA: layers are variables, each
+    task draws a z of its own, and μ is 0.01. Those on NYUv2 leave out the norms
+    of the layers, and on QM9 the tasks' own parameters move by their gradient,
+    whatever ρ is. The official code does not weigh the gradients of the tasks'
+    own parameters: give MGDA, which does by default, `weigh_heads=False`.
 
     Args:
         weighting: The gradient-balancing method inside, or what
