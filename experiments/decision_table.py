@@ -34,8 +34,9 @@ PROBLEMS = {
 }
 # Those with which all others are compared.
 REFERENCES = ("equal", "tuned")
-# A change of this many percent has the strongest colour.
-STRONGEST = 10
+# A change of this many percent has the strongest colour. Colours are even below
+# the smaller number, and logarithmic above it.
+STRONGEST, EVEN = 100, 5
 
 
 def read(folder):
@@ -124,6 +125,7 @@ def grid_of(rows):
 def draw(rows, path):
     """Draws Δm as a heat map, with the half of the interval in each cell."""
     import matplotlib.pyplot as plt
+    from matplotlib.colors import SymLogNorm
 
     labels, problems, values, known = grid_of(rows)
     size = (max(5.8, 2.2 + 1.5 * len(problems)), 1.2 + 0.32 * len(labels))
@@ -131,8 +133,7 @@ def draw(rows, path):
     axes.imshow(
         np.ma.masked_invalid(values),
         cmap="RdBu_r",
-        vmin=-STRONGEST,
-        vmax=STRONGEST,
+        norm=SymLogNorm(EVEN, vmin=-STRONGEST, vmax=STRONGEST),
         aspect="auto",
         alpha=0.7,
     )
