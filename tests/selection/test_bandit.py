@@ -73,17 +73,20 @@ def test_experiment(tmp_path, monkeypatch, capsys):
     pytest.importorskip("cma")
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(mtl_bandit, "ENTROPY_WEIGHTS", (0.2, 0.5))
+    monkeypatch.setattr(mtl_bandit, "PAPER_GRID", (0.2,))
     arguments = "--environments 2 --steps 400 --seeds 2 --output-dir"
-    monkeypatch.setattr(
-        "sys.argv", ["mtl_bandit", *arguments.split(), str(tmp_path)]
-    )
-    mtl_bandit.main()
+    mtl_bandit.main([*arguments.split(), str(tmp_path)])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "mtl_bandit.json",
         "mtl_bandit.png",
     ]
     summary = json.loads((tmp_path / "mtl_bandit.json").read_text())
     assert len(summary["environments"]) == 2
+    for environment in summary["environments"]:
+        by_weight = environment["gap_closed_by_entropy_weight"]
+        assert environment["gap_closed_with_the_paper_grid"] == by_weight["0.2"]
+        weight = environment["entropy_weight"]
+        assert environment["gap_closed"] == by_weight[str(weight)]
     assert "median of the gap closed" in capsys.readouterr().out
 
 
@@ -94,4 +97,5 @@ def test_committed_results():
     assert len(summary["environments"]) >= 20
     assert summary["steps"] == 4000 and summary["seeds"] == 10
     assert summary["median_gap_closed"] >= 0.5
+    assert summary["median_gap_closed_with_the_paper_grid"] >= 0.5
     assert abs(summary["exp3s_minus_random"]["median"]) < 0.05
