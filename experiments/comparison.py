@@ -427,15 +427,22 @@ def content_of(problem, result, trials, alone):
         alone: `SingleTaskResult`.
     """
     rows = {}
-    to_tuned = result.differences("tuned") if "tuned" in result.labels else {}
+    differences = {
+        f"difference_to_{x}": (
+            result.differences(x) if x in result.labels else {}
+        )
+        for x in ("equal", "tuned")
+    }
     for label, entry in result.summary().items():
         rows[label] = {
             "learning_rate": trials[label]["learning_rate"],
             "parameters": trials[label]["parameters"],
             "delta_m": entry["delta_m"],
             "interval": entry["intervals"]["delta_m"],
-            "difference_to_equal": entry["differences"]["delta_m"],
-            "difference_to_tuned": to_tuned.get(label, {}).get("delta_m"),
+            **{
+                name: each.get(label, {}).get("delta_m")
+                for name, each in differences.items()
+            },
             "mean_rank": entry["mean_rank"],
             "metrics": entry["metrics"],
             # From these a later call compares its weightings with this one.

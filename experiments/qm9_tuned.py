@@ -33,6 +33,7 @@ from keras_mtl.models import message_passing
 METHODS = [
     *("equal", "tuned", "scale_invariant", "uncertainty", "igb_v1", "igb_v2"),
     *("nash_mtl", "random", "random/L", "dwa", "bandit_mtl", "mgda"),
+    *("ldc_mtl", "uw_so", "imgrad", "ntkmtl"),
     *("pcgrad", "cagrad", "imtl_g", "igb_v1+nash_mtl"),
 ]
 

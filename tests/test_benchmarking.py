@@ -188,8 +188,7 @@ def build_and_fit(x, y, weighting, **arguments):
 def test_there_are_no_scores_without_a_baseline_of_all_tasks(given):
     """Nor without validation data: the second case has none."""
     x, y = make_data()
-    if "metrics" in given:
-        given["validation_data"] = (x, y)
+    validation = {"validation_data": (x, y)} if "metrics" in given else {}
     with pytest.warns(UserWarning, match="scores"):
         benchmark(
             build,
@@ -199,6 +198,34 @@ def test_there_are_no_scores_without_a_baseline_of_all_tasks(given):
             epochs=2,
             progress=False,
             **given,
+            **validation,
+        )
+
+
+@pytest.mark.once
+def test_scores_need_a_result_of_a_task_whose_name_begins_another():
+    inputs = keras.Input((4,))
+    names = ["max", "max_of_all"]
+    x, y = make_data()
+    y = dict.fromkeys(names, y["max"])
+
+    def build():
+        features = keras.layers.Dense(8)(inputs)
+        return keras_mtl.MultiTaskModel(
+            inputs, {name: keras.layers.Dense(1)(features) for name in names}
+        )
+
+    with pytest.warns(UserWarning, match="scores"):
+        benchmark(
+            build,
+            (x, y),
+            compile_args={"optimizer": "sgd", "loss": "mse"},
+            weightings=["pivrg"],
+            epochs=2,
+            progress=False,
+            validation_data=(x, y),
+            baseline={"max_of_all_loss": 1.0},
+            metrics=["max_of_all_loss"],
         )
 
 

@@ -22,11 +22,21 @@ from keras_mtl.benchmarking.settings import describe_model
 from keras_mtl.benchmarking.step_timer import StepTimer
 from keras_mtl.callbacks import DeltaM
 from keras_mtl.callbacks import TaskScores
+from keras_mtl.callbacks.task_scores import keys_by_task
 from keras_mtl.model import MultiTaskModel
 from keras_mtl.training.epoch_warnings import named_run
 from keras_mtl.training.fit_arguments import PAIRED
 from keras_mtl.weightings import get
 from keras_mtl.weightings.pivrg import with_scores
+
+
+def _is_of_all(baseline: Mapping[str, float], tasks: Sequence[str]) -> bool:
+    """Whether a baseline has results of each task, and no others."""
+    try:
+        keys_by_task(baseline, tasks)
+    except ValueError:
+        return False
+    return True
 
 
 class Training:
@@ -88,9 +98,8 @@ class Training:
         """
         self._baseline = baseline
         self._higher = higher_is_better
-        self._has_all_tasks = baseline is not None and all(
-            any(key.startswith(f"{task}_") for key in baseline)
-            for task in tasks
+        self._has_all_tasks = baseline is not None and _is_of_all(
+            baseline, tasks
         )
 
     def _new_model(self) -> MultiTaskModel:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -74,7 +75,7 @@ class TaskScores(AgainstBaseline):
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)
         self._has_scored = False
-        self._keys_of = _keys_by_task(self.baseline, list(self.model.tasks))
+        self._keys_of = keys_by_task(self.baseline, list(self.model.tasks))
         followers = with_scores(self.model.weighting)
         if not followers:
             raise ValueError(
@@ -111,9 +112,19 @@ class TaskScores(AgainstBaseline):
             )
 
 
-def _keys_by_task(keys, tasks):
-    """Returns the results of each task, in the order of the tasks."""
-    by_task = {task: [] for task in tasks}
+def keys_by_task(
+    keys: Iterable[str], tasks: Sequence[str]
+) -> dict[str, list[str]]:
+    """Returns the results of each task, in the order of the tasks.
+
+    Args:
+        keys: The keys of a baseline.
+        tasks: Names of the tasks.
+
+    Raises:
+        ValueError: If a key is no result of a task, or a task has none.
+    """
+    by_task: dict[str, list[str]] = {task: [] for task in tasks}
     for key in keys:
         # The name of a task may be the beginning of that of another one.
         owners = [task for task in tasks if key.startswith(f"{task}_")]
@@ -127,6 +138,6 @@ def _keys_by_task(keys, tasks):
     if without:
         raise ValueError(
             "Expected `baseline` to have a result of each task. Received: "
-            f"none of the tasks {without} in baseline={dict(keys)}"
+            f"none of the tasks {without} in baseline={keys}"
         )
     return by_task
